@@ -1,0 +1,5 @@
+//! HTTP only: one file a resource.
+
+mod settings;
+
+pub use settings::ApiSettings;

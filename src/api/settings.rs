@@ -1,0 +1,22 @@
+//! What the HTTP side is told.
+
+use std::time::Duration;
+
+use crate::domain::{PasswordPolicy, RoleName};
+
+/// How the API behaves.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// `ENABLE_REGISTRATION`.
+    pub is_registration_enabled: bool,
+    /// `DEFAULT_ROLE`.
+    pub default_role: RoleName,
+    /// `PASSWORD_MIN_LENGTH`.
+    pub password_policy: PasswordPolicy,
+    /// `REQUEST_TIMEOUT_SECONDS`: how long a body may take.
+    pub request_timeout: Duration,
+    /// `CORS_ALLOWED_ORIGINS`: exact origins.
+    pub allowed_origins: Vec<String>,
+    /// `PUBLIC_URL`: what links to this service start with, without a slash at the end.
+    pub public_url: String,
+}

@@ -1,0 +1,175 @@
+//! Audit records: who did what to which resource, from where, and how it ended.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RecordId, Timestamp, UserId};
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Below 400.
+    Success,
+    /// 401, 403 or 429.
+    Denied,
+    /// Any other 4xx.
+    Failure,
+    /// 5xx.
+    Error,
+}
+
+impl Outcome {
+    /// The outcome that a status stands for.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            0..=399 => Self::Success,
+            401 | 403 | 429 => Self::Denied,
+            400..=499 => Self::Failure,
+            _ => Self::Error,
+        }
+    }
+
+    /// As in the API and the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denied => "denied",
+            Self::Failure => "failure",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Where a record comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The service saw a request.
+    Request,
+    /// A caller or the host application told it.
+    Event,
+    /// The command line.
+    Cli,
+}
+
+impl Source {
+    /// As in the API and the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Event => "event",
+            Self::Cli => "cli",
+        }
+    }
+}
+
+/// A record before it is written: id, time, writer and number come with the append.
+/// All text is already bounded, without NUL, and without secrets.
+#[derive(Debug, Clone)]
+pub struct AuditEntry<'a> {
+    /// Who, if that is known.
+    pub user_id: Option<UserId>,
+    /// Who, by the name at that time.
+    pub username: Option<Cow<'a, str>>,
+    /// What: `LOGIN`, `CREATE_PROJECT`.
+    pub action: Cow<'a, str>,
+    /// On what kind of thing: `project`.
+    pub resource_type: Option<Cow<'a, str>>,
+    /// On which one.
+    pub resource_id: Option<Cow<'a, str>>,
+    /// From where; null for the command line.
+    pub ip_address: Option<IpAddr>,
+    /// With what; at most 512 characters.
+    pub user_agent: Option<Cow<'a, str>>,
+    /// `GET`.
+    pub request_method: Option<Cow<'a, str>>,
+    /// As sent, without the query; at most 2,048 characters.
+    pub request_path: Option<Cow<'a, str>>,
+    /// The answer's status.
+    pub response_status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From the first to the last byte of the handling, in milliseconds.
+    pub duration_ms: u32,
+    /// The request's id.
+    pub request_id: Option<Cow<'a, str>>,
+    /// A JSON object as text; `None` stands for `{}`.
+    pub metadata: Option<Cow<'a, str>>,
+    /// Where the record comes from.
+    pub source: Source,
+}
+
+/// A record as it stands in the log and as the API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct AuditRecord {
+    /// UUIDv7, minted in time order by each writer.
+    #[schema(value_type = String, format = Uuid)]
+    pub id: RecordId,
+    /// The id's own time: when the answer was known.
+    #[schema(value_type = String, format = DateTime)]
+    pub timestamp: Timestamp,
+    /// Who, if that is known.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub user_id: Option<UserId>,
+    /// Who, by the name at that time.
+    #[schema(value_type = Option<String>, example = "johndoe")]
+    pub username: Option<Arc<str>>,
+    /// What.
+    #[schema(value_type = String, example = "LOGIN")]
+    pub action: Arc<str>,
+    /// On what kind of thing.
+    #[schema(value_type = Option<String>, example = "project")]
+    pub resource_type: Option<Arc<str>>,
+    /// On which one.
+    #[schema(value_type = Option<String>)]
+    pub resource_id: Option<Arc<str>>,
+    /// From where.
+    #[schema(value_type = Option<String>, example = "203.0.113.7")]
+    pub ip_address: Option<Arc<str>>,
+    /// With what.
+    #[schema(value_type = Option<String>, example = "curl/8.5.0")]
+    pub user_agent: Option<Arc<str>>,
+    /// The request's method.
+    #[schema(value_type = Option<String>, example = "POST")]
+    pub request_method: Option<Arc<str>>,
+    /// The request's path, without its query.
+    #[schema(value_type = Option<String>, example = "/auth/login")]
+    pub request_path: Option<Arc<str>>,
+    /// The answer's status.
+    #[schema(example = 200)]
+    pub response_status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took, in milliseconds.
+    #[schema(example = 3)]
+    pub duration_ms: u32,
+    /// The request's id: the answer's `X-Request-Id`.
+    #[schema(value_type = Option<String>)]
+    pub request_id: Option<Arc<str>>,
+    /// Whatever else is worth knowing.
+    #[schema(value_type = Object)]
+    pub metadata: serde_json::Value,
+    /// Where the record comes from.
+    pub source: Source,
+}
+
+/// Which records a list shows: exact, combined with AND; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// By user id.
+    pub user_id: Option<UserId>,
+    /// By action.
+    pub action: Option<String>,
+    /// By kind of resource.
+    pub resource_type: Option<String>,
+    /// By resource.
+    pub resource_id: Option<String>,
+    /// Not older than this.
+    pub since: Option<Timestamp>,
+    /// Older than this.
+    pub until: Option<Timestamp>,
+}

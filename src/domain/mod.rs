@@ -1,0 +1,31 @@
+//! The words of the field, as pure types: no I/O, no framework.
+//!
+//! Input is parsed here, at the edge, and trusted inside: who holds a
+//! [`Username`] or a [`Permission`] holds a valid one.
+
+pub mod audit;
+mod authority;
+mod field;
+mod id;
+mod page;
+mod password;
+mod permission;
+mod policy;
+mod role;
+mod session;
+mod time;
+mod token;
+mod user;
+
+pub use authority::{Authority, Denial};
+pub use field::{FieldCode, FieldError};
+pub use id::{RecordId, SessionId, UserId, WriterId};
+pub use page::{MAX_LIMIT, Page, Slice};
+pub use password::{NewPassword, PasswordPolicy, normalize_password};
+pub use permission::{Permission, PermissionInfo};
+pub use policy::Policy;
+pub use role::{Role, RoleName};
+pub use session::{Session, SessionEnd};
+pub use time::Timestamp;
+pub use token::{AccessClaims, RefreshClaims, Rotation, TokenHash};
+pub use user::{Email, FullName, User, UserChange, UserFilter, Username};

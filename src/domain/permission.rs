@@ -1,0 +1,122 @@
+//! Permissions: `resource:action`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::field::{FieldCode, FieldError};
+
+/// Whether the text is `[a-z][a-z0-9_-]{0,63}`: a role's name, or a part of a permission's.
+pub(super) fn is_identifier(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && bytes[0].is_ascii_lowercase()
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+}
+
+/// A permission: `resource:action`, each part `[a-z][a-z0-9_-]{0,63}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "Arc<str>")]
+pub struct Permission(Arc<str>);
+
+impl Permission {
+    /// Reads `resource:action`.
+    ///
+    /// # Errors
+    /// The text has another form.
+    ///
+    /// ```
+    /// use portcullis::Permission;
+    /// assert!(Permission::parse("projects:create").is_ok());
+    /// assert!(Permission::parse("projects").is_err());
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        match text.split_once(':') {
+            Some((resource, action)) if is_identifier(resource) && is_identifier(action) => Ok(Self(text.into())),
+            _ => Err(FieldError::new(
+                "permission",
+                FieldCode::Invalid,
+                "A permission is resource:action, each part of a-z, 0-9, _ and -, starting with a letter",
+            )),
+        }
+    }
+
+    /// As written: `projects:create`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Permission {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for Permission {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).map_err(|error| error.message)
+    }
+}
+
+impl From<Permission> for Arc<str> {
+    fn from(permission: Permission) -> Self {
+        permission.0
+    }
+}
+
+/// A permission with what is told about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Permission)]
+pub struct PermissionInfo {
+    /// `resource:action`.
+    #[schema(value_type = String, example = "projects:create")]
+    pub name: Permission,
+    /// For people.
+    #[schema(example = "Create new projects")]
+    pub description: String,
+    /// One of the fifteen that every installation has.
+    pub is_built_in: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permission_is_resource_and_action() {
+        for good in ["projects:create", "a:b", "data_sets:read-all", "x9:y_"] {
+            assert_eq!(Permission::parse(good).unwrap().as_str(), good);
+        }
+        let long = format!("{}:read", "a".repeat(65));
+        for bad in [
+            "",
+            ":",
+            "projects",
+            "projects:",
+            ":read",
+            "Projects:read",
+            "a:b:c",
+            "9a:b",
+            "a b:c",
+            "é:b",
+            "a:*",
+            "*",
+            &long,
+        ] {
+            assert!(Permission::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

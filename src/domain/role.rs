@@ -1,0 +1,92 @@
+//! Roles: named sets of permissions.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::field::{FieldCode, FieldError};
+use super::permission::is_identifier;
+
+/// A role's name: `[a-z][a-z0-9_-]{0,63}`. It never changes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "Arc<str>")]
+pub struct RoleName(Arc<str>);
+
+impl RoleName {
+    /// The role that has every permission there is, by rule and not by rows.
+    pub const ADMIN: &'static str = "admin";
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// The text has another form.
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        if is_identifier(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(FieldError::new(
+                "role",
+                FieldCode::Invalid,
+                "A role's name is 1 to 64 of a-z, 0-9, _ and -, starting with a letter",
+            ))
+        }
+    }
+
+    /// The role `admin`.
+    pub fn admin() -> Self {
+        Self(Self::ADMIN.into())
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the role `admin`.
+    pub fn is_admin(&self) -> bool {
+        &*self.0 == Self::ADMIN
+    }
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RoleName {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for RoleName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).map_err(|error| error.message)
+    }
+}
+
+impl From<RoleName> for Arc<str> {
+    fn from(name: RoleName) -> Self {
+        name.0
+    }
+}
+
+/// A role with its grants, as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its name.
+    pub name: RoleName,
+    /// For people.
+    pub description: String,
+    /// One of the three that every installation has.
+    pub is_built_in: bool,
+    /// What it grants, sorted; empty for `admin`, which has all by rule.
+    pub permissions: Vec<super::Permission>,
+}

@@ -1,0 +1,44 @@
+//! What can go wrong with the store.
+
+use crate::domain::Denial;
+
+/// Why the store did not do what was asked. Absence is no error: `Ok(None)`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, too slow, or refused for a reason of its own; the
+    /// cause is for the log, never for a client.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// Somebody has this username.
+    #[error("the username is taken")]
+    UsernameTaken,
+    /// Somebody has this email.
+    #[error("the email is taken")]
+    EmailTaken,
+    /// There is no such user (any more).
+    #[error("no such user")]
+    NoSuchUser,
+    /// There is no such role (any more).
+    #[error("no such role")]
+    NoSuchRole,
+    /// A rule forbids the change.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+}
+
+/// Why a database can't be used at all: the start stops.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It does not answer, or can't be made.
+    #[error("the database can't be opened: {0}")]
+    Unreachable(String),
+    /// It has migrations that this program does not know.
+    #[error("the database is newer than this program (migration {0}): run the newer program")]
+    Newer(String),
+    /// It has a table of one of our names that we did not make.
+    #[error("the database has a table {0:?} that is not ours: choose another database or schema in DATABASE_URL")]
+    Foreign(String),
+    /// A migration failed.
+    #[error("a migration failed: {0}")]
+    Migration(String),
+}
