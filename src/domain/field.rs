@@ -1,9 +1,10 @@
 //! What is wrong with one field of a request.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Why a field was refused; stable, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldCode {
     /// Needed and absent.
@@ -31,7 +32,7 @@ pub enum FieldCode {
 }
 
 /// One fault: which field, why, and in words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The field's path, as in `checks[3].permission`.
     pub field: String,

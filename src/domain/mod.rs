@@ -21,7 +21,7 @@ pub use authority::{Authority, Denial};
 pub use field::{FieldCode, FieldError};
 pub use id::{RecordId, SessionId, UserId, WriterId};
 pub use page::{MAX_LIMIT, Page, Slice};
-pub use password::{NewPassword, PasswordPolicy, normalize_password};
+pub use password::{MAX_PASSWORD_BYTES, NewPassword, PasswordPolicy, normalize_password};
 pub use permission::{Permission, PermissionInfo};
 pub use policy::Policy;
 pub use role::{Role, RoleName};

@@ -1,0 +1,97 @@
+//! What the handles answer when they do not do what was asked.
+
+use crate::domain::Denial;
+use crate::store::StoreError;
+
+/// Why a token was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// After its time.
+    #[error("Token has expired")]
+    Expired,
+    /// Well signed, but its session or user is no more.
+    #[error("Token has been revoked")]
+    Revoked,
+    /// Badly formed, signed by somebody else, of another type or for another audience.
+    #[error("{0}")]
+    Invalid(&'static str),
+}
+
+impl TokenError {
+    /// The metric's label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+}
+
+/// Why a handle did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The database is away; the cause is for the log.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// Too many wait for a password hash.
+    #[error("too many password hashes wait")]
+    Overloaded,
+    /// A token was refused.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A refresh token was used again after its successor: its session was ended.
+    #[error("refresh token reuse")]
+    TokenReuse {
+        /// Whose session it was.
+        user_id: crate::domain::UserId,
+        /// The session that was ended.
+        session_id: crate::domain::SessionId,
+    },
+    /// A wrong password or an unknown, deactivated or password-less user.
+    #[error("invalid credentials")]
+    InvalidCredentials,
+    /// The present password, asked for again, is another one.
+    #[error("wrong password")]
+    WrongPassword,
+    /// Somebody has this username.
+    #[error("the username is taken")]
+    UsernameTaken,
+    /// Somebody has this email.
+    #[error("the email is taken")]
+    EmailTaken,
+    /// There is no such user (any more).
+    #[error("no such user")]
+    NoSuchUser,
+    /// There is no such role (any more).
+    #[error("no such role")]
+    NoSuchRole,
+    /// A new value is not acceptable.
+    #[error("invalid field")]
+    Field(crate::domain::FieldError),
+    /// A rule forbids the change.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(cause) => Self::Unavailable(cause),
+            StoreError::UsernameTaken => Self::UsernameTaken,
+            StoreError::EmailTaken => Self::EmailTaken,
+            StoreError::NoSuchUser => Self::NoSuchUser,
+            StoreError::NoSuchRole => Self::NoSuchRole,
+            StoreError::Denied(denial) => Self::Denied(denial),
+        }
+    }
+}
+
+impl From<actix::MailboxError> for ServiceError {
+    fn from(error: actix::MailboxError) -> Self {
+        Self::Unavailable(format!("an actor did not answer: {error}"))
+    }
+}
+
+/// A result of a handle.
+pub type ServiceResult<T> = Result<T, ServiceError>;
