@@ -7,6 +7,8 @@ pub mod clock;
 pub mod domain;
 pub mod guard;
 pub mod journal;
+pub mod metrics;
+pub mod problem;
 pub mod store;
 
 pub use domain::{Permission, RoleName};

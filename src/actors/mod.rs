@@ -1,5 +1,30 @@
 //! One file each: a public handle, private messages, the actor.
+//!
+//! An actor owns change, not reads: what a request needs is read from shared,
+//! bounded caches without a message. Calls form a DAG: accounts -> tokens ->
+//! rbac; audit calls no one.
 
+mod accounts;
+mod error;
+mod feed;
+mod freshness;
+mod keys;
+mod loads;
+mod password;
+mod rbac;
+mod refresh;
+mod sessions;
 mod settings;
+mod token;
+mod vital;
 
+pub use accounts::{Accounts, NewAccount, is_well_formed_name};
+pub use error::{ServiceError, ServiceResult, TokenError};
+pub use feed::Feed;
+pub use freshness::Freshness;
+pub use keys::{KeyError, Keys};
+pub use password::Passwords;
+pub use rbac::{GrantSource, Loading, Rbac, RoleAssignments};
 pub use settings::{Algorithm, CacheSettings, PasswordSettings, TokenSettings};
+pub use token::{Authenticated, SignIn, TokenPair, Tokens};
+pub use vital::Draining;

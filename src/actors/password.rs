@@ -34,7 +34,7 @@ impl Passwords {
     /// # Errors
     /// The cost is none that bcrypt knows.
     pub fn start(settings: PasswordSettings, draining: &Draining) -> Result<Self, bcrypt::BcryptError> {
-        let stand_in = bcrypt::hash(uuid::Uuid::new_v4().to_string(), settings.cost)?;
+        let stand_in = bcrypt::hash(uuid::Uuid::now_v7().to_string(), settings.cost)?;
         let draining = draining.clone();
         let hasher = SyncArbiter::start(settings.threads, move || Hasher {
             cost: settings.cost,

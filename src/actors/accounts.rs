@@ -1,0 +1,221 @@
+//! Accounts: registration, sign-in, and what users and administrators change.
+//!
+//! Plain functions over the store and the other handles: no actor of its own,
+//! for nothing here has to be serialized that the database does not serialize.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::token::SignIn;
+use super::{Passwords, Rbac, ServiceError, ServiceResult, TokenPair, Tokens};
+use crate::domain::{
+    Authority, Email, FullName, NewPassword, Page, PasswordPolicy, RoleName, SessionId, Slice, User, UserChange,
+    UserFilter, UserId, Username,
+};
+use crate::store::{Credentials, NewUser, Store};
+
+/// Users and their sign-in. Cheap to clone.
+#[derive(Clone)]
+pub struct Accounts {
+    store: Store,
+    passwords: Passwords,
+    rbac: Rbac,
+    tokens: Tokens,
+}
+
+/// An account to be made.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Its name.
+    pub username: Username,
+    /// Its address.
+    pub email: Email,
+    /// Its owner's name.
+    pub full_name: Option<FullName>,
+    /// Its password.
+    pub password: NewPassword,
+    /// Its roles.
+    pub roles: Vec<RoleName>,
+    /// Whether it is a superuser.
+    pub is_superuser: bool,
+}
+
+impl Accounts {
+    /// On the store and the other handles.
+    pub fn new(store: Store, passwords: Passwords, rbac: Rbac, tokens: Tokens) -> Self {
+        Self { store, passwords, rbac, tokens }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> ServiceResult<()> {
+        Ok(self.store.ping().await?)
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// The name or address is taken, a role is none, or the database is away.
+    pub async fn create(&self, account: NewAccount) -> ServiceResult<User> {
+        let new = self.hashed(account).await?;
+        Ok(self.store.create_user(new).await?)
+    }
+
+    /// Makes the first account, only while there is none.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn create_first(&self, account: NewAccount) -> ServiceResult<Option<User>> {
+        let new = self.hashed(account).await?;
+        Ok(self.store.create_first_user(new).await?)
+    }
+
+    async fn hashed(&self, account: NewAccount) -> ServiceResult<NewUser> {
+        Ok(NewUser {
+            id: UserId::generate(),
+            username: account.username,
+            email: Some(account.email),
+            full_name: account.full_name,
+            password_hash: Some(self.passwords.hash(account.password).await?),
+            is_superuser: account.is_superuser,
+            roles: account.roles,
+            now: self.tokens.now(),
+        })
+    }
+
+    /// Checks a name or address with its password and begins a session. Takes
+    /// the same time whether or not there is such a user.
+    ///
+    /// # Errors
+    /// `InvalidCredentials` for whatever of them is wrong; or the database is away.
+    pub async fn log_in(
+        &self,
+        name: &str,
+        password: &SecretString,
+        ip_address: Option<String>,
+        user_agent: Option<String>,
+    ) -> ServiceResult<(TokenPair, UserId, Arc<str>)> {
+        let found = match login_key(name) {
+            Some(key) => self.store.find_credentials(key).await?,
+            None => None,
+        };
+        let found = found.filter(|credentials| credentials.is_active);
+        let hash = found.as_ref().and_then(|credentials| credentials.password_hash.clone());
+        let is_right = self.passwords.verify(password, hash).await?;
+        let (Some(Credentials { user_id, username, password_hash: Some(checked_hash), .. }), true) = (found, is_right)
+        else {
+            return Err(ServiceError::InvalidCredentials);
+        };
+        let sign_in = SignIn { user_id, username: Arc::clone(&username), checked_hash, ip_address, user_agent };
+        Ok((self.tokens.sign_in(sign_in).await?, user_id, username))
+    }
+
+    /// The account, as the cache knows it.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn find(&self, id: UserId) -> ServiceResult<Option<Arc<User>>> {
+        self.rbac.find_user(id).await
+    }
+
+    /// A page of accounts, oldest first.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn list(&self, filter: UserFilter, page: Page) -> ServiceResult<Slice<User>> {
+        Ok(self.store.list_users(filter, page).await?)
+    }
+
+    /// The user's own change of name and address. Gives the account before and after.
+    ///
+    /// # Errors
+    /// The address is taken, the user is gone, or the database is away.
+    pub async fn update_profile(&self, id: UserId, change: UserChange) -> ServiceResult<(User, User)> {
+        let changed = self.store.update_profile(id, change, self.tokens.now()).await?;
+        self.rbac.forget_user(id).await?;
+        Ok(changed)
+    }
+
+    /// An administrator's change; holds for the user's next request. Gives the account before and after.
+    ///
+    /// # Errors
+    /// No such user, a rule forbids it, the address is taken, the password is
+    /// not acceptable, or the database is away.
+    pub async fn update(
+        &self,
+        by: Authority,
+        id: UserId,
+        mut change: UserChange,
+        password: Option<(SecretString, PasswordPolicy)>,
+    ) -> ServiceResult<(User, User)> {
+        if let Some((password, policy)) = password {
+            let password = self.acceptable(id, &password, policy, change.email.as_ref()).await?;
+            change.password_hash = Some(self.passwords.hash(password).await?);
+        }
+        let (before, after, ended) = self.store.update_user(by, id, change, self.tokens.now()).await?;
+        self.rbac.forget_user(id).await?;
+        self.tokens.forget_sessions(ended).await?;
+        Ok((before, after))
+    }
+
+    /// The user's own change of password; all their other sessions end.
+    ///
+    /// # Errors
+    /// `WrongPassword`, or the new one is not acceptable, or the database is away.
+    pub async fn change_password(
+        &self,
+        user: &User,
+        session: SessionId,
+        current: &SecretString,
+        new: &SecretString,
+        policy: PasswordPolicy,
+    ) -> ServiceResult<usize> {
+        let new = self.acceptable(user.id, new, policy, None).await?;
+        let credentials = self.store.find_credentials_of(user.id).await?;
+        let checked = credentials.and_then(|credentials| credentials.password_hash);
+        if !self.passwords.verify(current, checked.clone()).await? {
+            return Err(ServiceError::WrongPassword);
+        }
+        let checked = checked.ok_or(ServiceError::WrongPassword)?;
+        let hash = self.passwords.hash(new).await?;
+        let ended = self.store.change_password(user.id, session, checked, hash, self.tokens.now()).await?;
+        // Another change was faster: what was checked is the current password no more.
+        let ended = ended.ok_or(ServiceError::WrongPassword)?;
+        let count = ended.len();
+        self.rbac.forget_user(user.id).await?;
+        self.tokens.forget_sessions(ended).await?;
+        Ok(count)
+    }
+
+    /// A new password held against the policy, with the name and address of its user.
+    async fn acceptable(
+        &self,
+        user: UserId,
+        password: &SecretString,
+        policy: PasswordPolicy,
+        new_email: Option<&Email>,
+    ) -> ServiceResult<NewPassword> {
+        let user = self.find(user).await?.ok_or(ServiceError::NoSuchUser)?;
+        let username = Username::parse(&user.username).map_err(ServiceError::Field)?;
+        let old_email = user.email.as_deref().and_then(|email| Email::parse(email).ok());
+        NewPassword::parse(password, policy, &username, new_email.or(old_email.as_ref())).map_err(ServiceError::Field)
+    }
+}
+
+/// What a sign-in's name is looked up by; `None` if nobody can have that name.
+fn login_key(name: &str) -> Option<String> {
+    if name.contains('@') {
+        Email::parse(name).ok().map(|email| email.key().to_owned())
+    } else {
+        Username::parse(name).ok().map(|username| username.key())
+    }
+}
+
+/// Whether a sign-in's name is one that a user could have: others, as a
+/// password typed into the wrong box, are kept out of the audit log.
+pub fn is_well_formed_name(name: &str) -> bool {
+    login_key(name).is_some()
+}

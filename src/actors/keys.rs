@@ -1,0 +1,288 @@
+//! The keys that sign and verify tokens (RFC 7515, 7517, 7519; the choices of RFC 8725).
+//!
+//! Access tokens are signed by the configured algorithm, refresh tokens always
+//! by HS256 with a key derived from `JWT_SECRET_KEY`: neither passes as the other.
+
+use aws_lc_rs::{digest, hkdf, hmac};
+use jsonwebtoken as jwt;
+use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse, ThumbprintHash};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Algorithm, TokenError, TokenSettings};
+use crate::domain::{AccessClaims, RefreshClaims, TokenHash};
+
+/// Why the keys can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The algorithm needs a private key and there is none.
+    #[error("JWT_ALGORITHM needs JWT_PRIVATE_KEY_FILE")]
+    Missing,
+    /// The PEM text is no key of that algorithm.
+    #[error("{0}: not a PEM key of the algorithm: {1}")]
+    Unreadable(&'static str, String),
+}
+
+/// Signs and verifies.
+pub struct Keys {
+    issuer: String,
+    audience: String,
+    access_header: jwt::Header,
+    access_signer: jwt::EncodingKey,
+    access_verifiers: Vec<Verifier>,
+    refresh_signer: jwt::EncodingKey,
+    refresh_verifiers: Vec<Verifier>,
+    successor_key: hmac::Key,
+    published: JwkSet,
+    fingerprint: [u8; 32],
+    previous_fingerprint: Option<[u8; 32]>,
+}
+
+struct Verifier {
+    key_id: Option<String>,
+    key: jwt::DecodingKey,
+    validation: jwt::Validation,
+}
+
+impl Keys {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// A PEM text is missing or no key of its algorithm.
+    pub fn new(settings: &TokenSettings) -> Result<Self, KeyError> {
+        let secrets: Vec<&SecretString> = std::iter::once(&settings.secret).chain(&settings.previous_secret).collect();
+        let access = |algorithm| validation(algorithm, &settings.issuer, &settings.audience);
+        let mut published = JwkSet { keys: Vec::new() };
+        let mut access_verifiers = Vec::new();
+        let algorithm = settings.algorithm.jwt();
+        let mut access_header = jwt::Header::new(algorithm);
+        let access_signer = if settings.algorithm.is_symmetric() {
+            for secret in &secrets {
+                access_verifiers.push(Verifier {
+                    key_id: None,
+                    key: jwt::DecodingKey::from_secret(secret.expose_secret().as_bytes()),
+                    validation: access(algorithm),
+                });
+            }
+            jwt::EncodingKey::from_secret(settings.secret.expose_secret().as_bytes())
+        } else {
+            let pem = settings.private_key_pem.as_ref().ok_or(KeyError::Missing)?;
+            let signer = read_private(settings.algorithm, pem)
+                .map_err(|error| KeyError::Unreadable("JWT_PRIVATE_KEY_FILE", error.to_string()))?;
+            let jwk = Jwk::from_encoding_key(&signer, algorithm)
+                .map_err(|error| KeyError::Unreadable("JWT_PRIVATE_KEY_FILE", error.to_string()))?;
+            let jwk = publish(jwk, &mut published, "JWT_PRIVATE_KEY_FILE")?;
+            access_header.kid = jwk.common.key_id.clone();
+            access_verifiers.push(Verifier::of_jwk(&jwk, access(algorithm), "JWT_PRIVATE_KEY_FILE")?);
+            signer
+        };
+        for pem in &settings.previous_key_pems {
+            let (algorithm, jwk) = read_any(pem)
+                .ok_or_else(|| KeyError::Unreadable("JWT_PREVIOUS_KEY_FILES", "no RSA, P-256 or Ed25519 key".into()))?;
+            let jwk = publish(jwk, &mut published, "JWT_PREVIOUS_KEY_FILES")?;
+            access_verifiers.push(Verifier::of_jwk(&jwk, access(algorithm.jwt()), "JWT_PREVIOUS_KEY_FILES")?);
+        }
+        let refresh_verifiers = secrets
+            .iter()
+            .map(|secret| Verifier {
+                key_id: None,
+                key: jwt::DecodingKey::from_secret(&derive(secret, b"refresh token")),
+                validation: validation(jwt::Algorithm::HS256, &settings.issuer, &settings.issuer),
+            })
+            .collect();
+        Ok(Self {
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            access_header,
+            access_signer,
+            access_verifiers,
+            refresh_signer: jwt::EncodingKey::from_secret(&derive(&settings.secret, b"refresh token")),
+            refresh_verifiers,
+            successor_key: hmac::Key::new(hmac::HMAC_SHA256, &derive(&settings.secret, b"refresh successor")),
+            published,
+            fingerprint: derive(&settings.secret, b"fingerprint"),
+            previous_fingerprint: settings.previous_secret.as_ref().map(|secret| derive(secret, b"fingerprint")),
+        })
+    }
+
+    /// The issuer of our tokens.
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The audience of our access tokens.
+    pub(super) fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// The public keys (RFC 7517 §5); empty for HMAC algorithms.
+    pub fn published(&self) -> &JwkSet {
+        &self.published
+    }
+
+    /// What the database keeps of `JWT_SECRET_KEY` and `JWT_PREVIOUS_SECRET_KEY`:
+    /// derived one-way, so that it tells two keys apart and nothing more.
+    pub fn fingerprints(&self) -> ([u8; 32], Option<[u8; 32]>) {
+        (self.fingerprint, self.previous_fingerprint)
+    }
+
+    /// An access token.
+    pub(super) fn sign_access(&self, claims: &AccessClaims) -> Result<String, jwt::errors::Error> {
+        jwt::encode(&self.access_header, claims, &self.access_signer)
+    }
+
+    /// A refresh token.
+    pub(super) fn sign_refresh(&self, claims: &RefreshClaims) -> Result<String, jwt::errors::Error> {
+        jwt::encode(&jwt::Header::new(jwt::Algorithm::HS256), claims, &self.refresh_signer)
+    }
+
+    /// Signature, algorithm, issuer, audience and type; the times are the caller's to judge.
+    pub(super) fn verify_access(&self, token: &str) -> Result<AccessClaims, TokenError> {
+        let claims: AccessClaims = verify(token, &self.access_verifiers)?;
+        if claims.token_use == "access" { Ok(claims) } else { Err(TokenError::Invalid("Token is not an access token")) }
+    }
+
+    /// As for access tokens, by the refresh keys.
+    pub(super) fn verify_refresh(&self, token: &str) -> Result<RefreshClaims, TokenError> {
+        let claims: RefreshClaims = verify(token, &self.refresh_verifiers)?;
+        if claims.token_use == "refresh" {
+            Ok(claims)
+        } else {
+            Err(TokenError::Invalid("Token is not a refresh token"))
+        }
+    }
+
+    /// The id of a refresh token's one successor: computed, not stored, so
+    /// that all who race for it compute the same. A UUIDv8 (RFC 9562 §5.8).
+    pub(super) fn successor_id(&self, parent: TokenHash) -> uuid::Uuid {
+        let tag = hmac::sign(&self.successor_key, &parent.0);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&tag.as_ref()[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+}
+
+impl Verifier {
+    fn of_jwk(jwk: &Jwk, validation: jwt::Validation, variable: &'static str) -> Result<Self, KeyError> {
+        let key = jwt::DecodingKey::from_jwk(jwk).map_err(|error| KeyError::Unreadable(variable, error.to_string()))?;
+        Ok(Self { key_id: jwk.common.key_id.clone(), key, validation })
+    }
+}
+
+impl Algorithm {
+    fn jwt(self) -> jwt::Algorithm {
+        match self {
+            Self::Hs256 => jwt::Algorithm::HS256,
+            Self::Hs384 => jwt::Algorithm::HS384,
+            Self::Hs512 => jwt::Algorithm::HS512,
+            Self::Rs256 => jwt::Algorithm::RS256,
+            Self::Es256 => jwt::Algorithm::ES256,
+            Self::EdDsa => jwt::Algorithm::EdDSA,
+        }
+    }
+
+    /// Whether the one secret signs and verifies.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
+    }
+}
+
+/// The SHA-256 of a refresh token.
+pub(super) fn hash_token(token: &str) -> TokenHash {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    TokenHash(hash)
+}
+
+/// Whether two hashes are equal, in constant time.
+pub(super) fn is_same(a: TokenHash, b: TokenHash) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(&a.0, &b.0).is_ok()
+}
+
+/// A key of its own for each purpose: HKDF-SHA-256 (RFC 5869).
+fn derive(secret: &SecretString, purpose: &[u8]) -> [u8; 32] {
+    let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, b"portcullis").extract(secret.expose_secret().as_bytes());
+    let mut key = [0; 32];
+    let info = [purpose];
+    let filled = extracted.expand(&info, hkdf::HKDF_SHA256).and_then(|output| output.fill(&mut key));
+    debug_assert!(filled.is_ok(), "32 bytes are within what HKDF-SHA-256 gives");
+    key
+}
+
+/// One algorithm a key, no leeway, and the times left to our own clock.
+fn validation(algorithm: jwt::Algorithm, issuer: &str, audience: &str) -> jwt::Validation {
+    let mut validation = jwt::Validation::new(algorithm);
+    validation.leeway = 0;
+    validation.validate_exp = false;
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation
+}
+
+fn verify<T: DeserializeOwned + Serialize>(token: &str, verifiers: &[Verifier]) -> Result<T, TokenError> {
+    use jwt::errors::ErrorKind;
+    let key_id = if verifiers.iter().any(|verifier| verifier.key_id.is_some()) {
+        jwt::decode_header(token).map_err(|_| TokenError::Invalid("Token is malformed"))?.kid
+    } else {
+        None
+    };
+    let mut refusal = TokenError::Invalid("Token is signed by an unknown key");
+    for verifier in verifiers {
+        if verifier.key_id != key_id {
+            continue;
+        }
+        match jwt::decode::<T>(token, &verifier.key, &verifier.validation) {
+            Ok(decoded) => return Ok(decoded.claims),
+            Err(error) => {
+                refusal = TokenError::Invalid(match error.kind() {
+                    ErrorKind::InvalidSignature => "Token signature is invalid",
+                    ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "Token algorithm is not accepted",
+                    ErrorKind::InvalidIssuer => "Token is from another issuer",
+                    ErrorKind::InvalidAudience => "Token is for another audience",
+                    _ => "Token is malformed",
+                });
+            }
+        }
+    }
+    Err(refusal)
+}
+
+fn read_private(algorithm: Algorithm, pem: &SecretString) -> Result<jwt::EncodingKey, jwt::errors::Error> {
+    let pem = pem.expose_secret().as_bytes();
+    match algorithm {
+        Algorithm::Rs256 => jwt::EncodingKey::from_rsa_pem(pem),
+        Algorithm::Es256 => jwt::EncodingKey::from_ec_pem(pem),
+        Algorithm::EdDsa => jwt::EncodingKey::from_ed_pem(pem),
+        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => Err(jwt::errors::ErrorKind::InvalidKeyFormat.into()),
+    }
+}
+
+/// A private or public key of whichever algorithm it is for.
+fn read_any(pem: &SecretString) -> Option<(Algorithm, Jwk)> {
+    let text = pem.expose_secret().as_bytes();
+    [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].into_iter().find_map(|algorithm| {
+        let private = read_private(algorithm, pem).and_then(|key| Jwk::from_encoding_key(&key, algorithm.jwt()));
+        let jwk = private.or_else(|_| {
+            let key = match algorithm {
+                Algorithm::Rs256 => jwt::DecodingKey::from_rsa_pem(text),
+                Algorithm::Es256 => jwt::DecodingKey::from_ec_pem(text),
+                _ => jwt::DecodingKey::from_ed_pem(text),
+            }?;
+            Jwk::from_decoding_key(&key, Some(algorithm.jwt()))
+        });
+        jwk.ok().map(|jwk| (algorithm, jwk))
+    })
+}
+
+/// Names the key by its thumbprint (RFC 7638) and adds it to the published set.
+fn publish(mut jwk: Jwk, published: &mut JwkSet, variable: &'static str) -> Result<Jwk, KeyError> {
+    let id =
+        jwk.thumbprint(ThumbprintHash::SHA256).map_err(|error| KeyError::Unreadable(variable, error.to_string()))?;
+    jwk.common.key_id = Some(id);
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    debug_assert!(!matches!(jwk.common.key_algorithm, Some(KeyAlgorithm::HS256)), "secrets are not published");
+    published.keys.push(jwk.clone());
+    Ok(jwk)
+}
