@@ -201,7 +201,8 @@ impl Accounts {
         let user = self.find(user).await?.ok_or(ServiceError::NoSuchUser)?;
         let username = Username::parse(&user.username).map_err(ServiceError::Field)?;
         let old_email = user.email.as_deref().and_then(|email| Email::parse(email).ok());
-        NewPassword::parse(password, policy, &username, new_email.or(old_email.as_ref())).map_err(ServiceError::Field)
+        NewPassword::parse(password, policy, Some(&username), new_email.or(old_email.as_ref()))
+            .map_err(ServiceError::Field)
     }
 }
 

@@ -5,6 +5,7 @@
 //! rbac; audit calls no one.
 
 mod accounts;
+mod audit;
 mod error;
 mod feed;
 mod freshness;
@@ -19,6 +20,7 @@ mod token;
 mod vital;
 
 pub use accounts::{Accounts, NewAccount, is_well_formed_name};
+pub use audit::{Audit, WorkerJournal};
 pub use error::{ServiceError, ServiceResult, TokenError};
 pub use feed::Feed;
 pub use freshness::Freshness;

@@ -1,5 +1,88 @@
-//! HTTP only: one file a resource.
+//! HTTP only: one file a resource, and the one table of endpoints.
 
+mod audit;
+mod auth;
+mod authz;
+mod body;
+mod client;
+mod docs;
+mod endpoint;
+mod health;
+mod profile;
+mod query;
+mod roles;
+mod sessions;
 mod settings;
+mod users;
 
+use actix_web::web;
+
+pub use docs::openapi;
+pub use endpoint::{Endpoint, Needs};
 pub use settings::ApiSettings;
+
+use crate::actors::{Accounts, Audit, Freshness, Rbac, RoleAssignments, Tokens};
+use crate::domain::Permission;
+use crate::guard::{Naming, require_authentication};
+use crate::metrics::Metrics;
+
+/// What the handlers use: mount it as `web::Data<Services>`.
+#[derive(Clone)]
+pub struct Services {
+    /// Accounts and sign-in.
+    pub accounts: Accounts,
+    /// Roles of users.
+    pub assignments: RoleAssignments,
+    /// The audit log.
+    pub audit: Audit,
+    /// How old held decisions are.
+    pub freshness: Freshness,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Who may what.
+    pub rbac: Rbac,
+    /// Where `/metrics` reads.
+    pub registry: prometheus::Registry,
+    /// What the API was told.
+    pub settings: ApiSettings,
+    /// Tokens and sessions.
+    pub tokens: Tokens,
+    /// `users:read`.
+    pub users_read: Permission,
+}
+
+/// Every endpoint, with what it needs.
+pub fn endpoints() -> Vec<Endpoint> {
+    [
+        health::endpoints(),
+        docs::endpoints(),
+        auth::endpoints(),
+        profile::endpoints(),
+        sessions::endpoints(),
+        authz::endpoints(),
+        users::endpoints(),
+        roles::endpoints(),
+        audit::endpoints(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What the audit log calls each endpoint.
+pub fn naming() -> Naming {
+    endpoint::naming(&endpoints())
+}
+
+/// Mounts the public endpoints, and behind a guard that lets nobody through
+/// without credentials all others, with whatever path or method.
+pub fn configure(cfg: &mut web::ServiceConfig) {
+    let endpoints = endpoints();
+    endpoint::mount(cfg, &endpoints, |endpoint| endpoint.needs == Needs::Nothing);
+    cfg.service(
+        web::scope("")
+            .wrap(require_authentication())
+            .configure(|cfg| endpoint::mount(cfg, &endpoints, |endpoint| endpoint.needs != Needs::Nothing))
+            .default_service(web::to(endpoint::not_found)),
+    );
+}

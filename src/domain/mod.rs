@@ -3,6 +3,7 @@
 //! Input is parsed here, at the edge, and trusted inside: who holds a
 //! [`Username`] or a [`Permission`] holds a valid one.
 
+mod action;
 pub mod audit;
 mod authority;
 mod field;
@@ -11,12 +12,14 @@ mod page;
 mod password;
 mod permission;
 mod policy;
+mod redact;
 mod role;
 mod session;
 mod time;
 mod token;
 mod user;
 
+pub use action::is_reserved_action;
 pub use authority::{Authority, Denial};
 pub use field::{FieldCode, FieldError};
 pub use id::{RecordId, SessionId, UserId, WriterId};
@@ -24,6 +27,7 @@ pub use page::{MAX_LIMIT, Page, Slice};
 pub use password::{MAX_PASSWORD_BYTES, NewPassword, PasswordPolicy, normalize_password};
 pub use permission::{Permission, PermissionInfo};
 pub use policy::Policy;
+pub use redact::redact;
 pub use role::{Role, RoleName};
 pub use session::{Session, SessionEnd};
 pub use time::Timestamp;

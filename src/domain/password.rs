@@ -36,7 +36,7 @@ impl NewPassword {
     pub fn parse(
         password: &SecretString,
         policy: PasswordPolicy,
-        username: &Username,
+        username: Option<&Username>,
         email: Option<&Email>,
     ) -> Result<Self, FieldError> {
         let refuse = |code, message: String| Err(FieldError::new("password", code, message));
@@ -54,7 +54,7 @@ impl NewPassword {
         if text.contains('\0') {
             return refuse(FieldCode::Invalid, "Password must not have a NUL character".into());
         }
-        let is_name = text.eq_ignore_ascii_case(username.as_str())
+        let is_name = username.is_some_and(|username| text.eq_ignore_ascii_case(username.as_str()))
             || email.is_some_and(|email| text.eq_ignore_ascii_case(email.as_str()));
         if is_name {
             return refuse(FieldCode::SameAsName, "Password must not be the username or the email".into());
@@ -97,7 +97,7 @@ mod tests {
     fn parse(password: &str) -> Result<NewPassword, FieldCode> {
         let username = Username::parse("john.doe").unwrap();
         let email = Email::parse("john@example.com").unwrap();
-        NewPassword::parse(&password.into(), PasswordPolicy { min_length: 8 }, &username, Some(&email))
+        NewPassword::parse(&password.into(), PasswordPolicy { min_length: 8 }, Some(&username), Some(&email))
             .map_err(|error| error.code)
     }
 

@@ -3,3 +3,8 @@
 mod settings;
 
 pub use settings::{Fsync, JournalSettings};
+
+/// Placeholder.
+#[derive(Debug, thiserror::Error)]
+#[error("journal")]
+pub struct JournalError;

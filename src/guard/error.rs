@@ -1,0 +1,44 @@
+//! What the handles' errors mean to a client.
+
+use crate::actors::{ServiceError, TokenError};
+use crate::domain::Denial;
+use crate::problem::ApiError;
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Expired => Self::TokenExpired,
+            TokenError::Revoked => Self::TokenRevoked,
+            TokenError::Invalid(what) => Self::TokenInvalid(what),
+        }
+    }
+}
+
+impl From<Denial> for ApiError {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::PermissionRequired(permission) => Self::PermissionRequired(permission),
+            Denial::Escalation(why) => Self::Escalation(why),
+            Denial::LastAdmin => Self::LastAdmin,
+        }
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Unavailable(cause) => Self::Unavailable(cause),
+            ServiceError::Overloaded => Self::Unavailable("too many wait for a password hash".into()),
+            ServiceError::Token(error) => error.into(),
+            ServiceError::TokenReuse { .. } => Self::TokenRevoked,
+            ServiceError::InvalidCredentials => Self::InvalidCredentials,
+            ServiceError::WrongPassword => Self::WrongPassword,
+            ServiceError::UsernameTaken => Self::UsernameTaken,
+            ServiceError::EmailTaken => Self::EmailTaken,
+            ServiceError::NoSuchUser => Self::NotFound("No such user"),
+            ServiceError::NoSuchRole => Self::NotFound("No such role"),
+            ServiceError::Field(error) => Self::field(error),
+            ServiceError::Denied(denial) => denial.into(),
+        }
+    }
+}

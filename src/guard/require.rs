@@ -1,0 +1,147 @@
+//! Guards as middleware, for scopes, resources and routes.
+//!
+//! An actix `Guard` that says no is a 404; these answer 401, 403 and 503.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_web::body::EitherBody;
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::{Error, HttpMessage};
+use futures_util::future::{LocalBoxFuture, Ready, ready};
+
+use super::{Guards, Principal};
+use crate::domain::{Permission, RoleName};
+use crate::problem::ApiError;
+
+/// What a caller needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requirement {
+    /// An account.
+    Authentication,
+    /// A permission.
+    Permission(Permission),
+    /// A role; a superuser passes.
+    Role(RoleName),
+}
+
+impl Requirement {
+    /// Whether the caller has it.
+    ///
+    /// # Errors
+    /// 403 with what is missing.
+    pub fn check(&self, principal: &Principal) -> Result<(), ApiError> {
+        match self {
+            Self::Authentication => Ok(()),
+            Self::Permission(permission) => principal.require(permission),
+            Self::Role(role) => principal.require_role(role),
+        }
+    }
+}
+
+/// The middleware; make it with [`require_permission`] and its siblings.
+#[derive(Debug, Clone)]
+pub struct Require(Rc<Requirement>);
+
+impl Require {
+    /// For what the caller needs.
+    pub fn new(requirement: Requirement) -> Self {
+        Self(Rc::new(requirement))
+    }
+}
+
+/// Any account will do.
+pub fn require_authentication() -> Require {
+    Require::new(Requirement::Authentication)
+}
+
+/// Only callers who may: `require_permission("projects:create")`.
+///
+/// # Panics
+/// The text is no `resource:action`: a typo stops the start, it does not
+/// become an eternal 403.
+#[expect(clippy::panic, reason = "a typo in a route's permission has to stop the start")]
+pub fn require_permission(permission: &str) -> Require {
+    match Permission::parse(permission) {
+        Ok(permission) => Require::new(Requirement::Permission(permission)),
+        Err(error) => panic!("require_permission({permission:?}): {}", error.message),
+    }
+}
+
+/// Only callers with this role: `require_role("admin")`.
+///
+/// # Panics
+/// The text is no role's name.
+#[expect(clippy::panic, reason = "a typo in a route's role has to stop the start")]
+pub fn require_role(role: &str) -> Require {
+    match RoleName::parse(role) {
+        Ok(role) => Require::new(Requirement::Role(role)),
+        Err(error) => panic!("require_role({role:?}): {}", error.message),
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for Require
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Transform = RequireService<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(RequireService { service: Rc::new(service), requirement: Rc::clone(&self.0) }))
+    }
+}
+
+/// [`Require`] around a service.
+#[derive(Debug)]
+pub struct RequireService<S> {
+    service: Rc<S>,
+    requirement: Rc<Requirement>,
+}
+
+impl<S, B> Service<ServiceRequest> for RequireService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Error>>;
+
+    fn poll_ready(&self, ctx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.service.poll_ready(ctx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let held = match request.extensions().get::<Principal>() {
+            Some(principal) => Some(Ok(principal.clone())),
+            None => Guards::of(request.request())
+                .map_or_else(|error| Some(Err(error)), |guards| guards.authenticate_held(request.request())),
+        };
+        let service = Rc::clone(&self.service);
+        let requirement = Rc::clone(&self.requirement);
+        Box::pin(async move {
+            let principal = match held {
+                Some(held) => held,
+                None => match Guards::of(request.request()) {
+                    Ok(guards) => guards.authenticate(request.request()).await,
+                    Err(error) => Err(error),
+                },
+            };
+            let allowed = principal.and_then(|principal| {
+                // Also a refused caller is known to the audit record.
+                let checked = requirement.check(&principal);
+                request.extensions_mut().insert(principal);
+                checked
+            });
+            match allowed {
+                Ok(()) => service.call(request).await.map(ServiceResponse::map_into_left_body),
+                Err(refusal) => Ok(request.error_response(refusal).map_into_right_body()),
+            }
+        })
+    }
+}
