@@ -42,3 +42,20 @@ pub enum OpenError {
     #[error("a migration failed: {0}")]
     Migration(String),
 }
+
+impl From<diesel::result::Error> for StoreError {
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::{DatabaseErrorKind, Error};
+        if let Error::DatabaseError(DatabaseErrorKind::UniqueViolation, info) = &error {
+            // PostgreSQL names the constraint, SQLite the column in its message.
+            let what = info.constraint_name().unwrap_or_else(|| info.message());
+            if what.contains("username_key") {
+                return Self::UsernameTaken;
+            }
+            if what.contains("email_key") {
+                return Self::EmailTaken;
+            }
+        }
+        Self::Unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,11 @@
+DROP TABLE audit_writers;
+DROP TABLE audit_logs;
+DROP TABLE settings;
+DROP TABLE changes;
+DROP TABLE change_clocks;
+DROP TABLE refresh_tokens;
+DROP TABLE role_permissions;
+DROP TABLE user_roles;
+DROP TABLE permissions;
+DROP TABLE roles;
+DROP TABLE users;

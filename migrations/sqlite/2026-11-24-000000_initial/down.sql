@@ -1,0 +1,9 @@
+DROP TABLE settings;
+DROP TABLE changes;
+DROP TABLE change_clocks;
+DROP TABLE refresh_tokens;
+DROP TABLE role_permissions;
+DROP TABLE user_roles;
+DROP TABLE permissions;
+DROP TABLE roles;
+DROP TABLE users;

@@ -1,0 +1,198 @@
+//! Pools of connections, on a runtime of their own.
+//!
+//! A connection's task on an actix worker's single thread would wait behind
+//! requests, and die with the worker before the audit has drained.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::bb8::{Pool as Bb8, RunError};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::runtime::{Builder, Runtime};
+
+use super::connect::{self, AsyncSqlite};
+use super::settings::{Database, StoreSettings};
+use super::{OpenError, PoolState, StoreError, StoreResult};
+
+/// Threads of the store's runtime.
+const THREADS: usize = 2;
+
+pub(super) struct Pools {
+    pub(super) settings: StoreSettings,
+    pub(super) pool: DbPool,
+    runtime: Option<Runtime>,
+}
+
+/// Which database it is: every query is written once and compiled for both.
+pub(super) enum DbPool {
+    /// Many readers, one writer.
+    Sqlite { readers: Bb8<AsyncSqlite>, writer: Bb8<AsyncSqlite> },
+    /// Any connection reads and writes.
+    Postgres(Bb8<AsyncPgConnection>),
+}
+
+impl Pools {
+    pub(super) fn new(settings: StoreSettings) -> Result<Arc<Self>, OpenError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("store")
+            .enable_all()
+            .build()
+            .map_err(|error| OpenError::Unreachable(error.to_string()))?;
+        let _entered = runtime.enter();
+        let timeout = settings.timeout;
+        let pool = match &settings.database {
+            Database::Sqlite(path) => DbPool::Sqlite {
+                readers: pool(settings.pool_size, timeout, sqlite_setup(path.clone())),
+                writer: pool(1, timeout, sqlite_setup(path.clone())),
+            },
+            Database::Postgres(url) => {
+                let url = url.clone();
+                DbPool::Postgres(pool(settings.pool_size, timeout, move || {
+                    let url = url.clone();
+                    async move { connect::postgres(&url, timeout).await }.boxed()
+                }))
+            }
+        };
+        drop(_entered);
+        Ok(Arc::new(Self { settings, pool, runtime: Some(runtime) }))
+    }
+
+    /// Runs work to its end on the store's runtime, also when the caller goes away.
+    pub(super) async fn run<T, F>(&self, work: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        let Some(runtime) = &self.runtime else { return Err(StoreError::Unavailable("the store is closed".into())) };
+        // PostgreSQL can fall silent; SQLite waits for its lock no longer than it is told.
+        let patience = match &self.pool {
+            DbPool::Sqlite { .. } => Duration::MAX,
+            DbPool::Postgres(_) => self.settings.timeout.mul_f64(1.8),
+        };
+        match runtime.spawn(async move { tokio::time::timeout(patience, work).await }).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(StoreError::Unavailable("no answer from the database in time".into())),
+            Err(error) => Err(StoreError::Unavailable(format!("a database task failed: {error}"))),
+        }
+    }
+
+    pub(super) fn state(&self) -> PoolState {
+        let state = match &self.pool {
+            DbPool::Sqlite { readers, .. } => readers.state(),
+            DbPool::Postgres(pool) => pool.state(),
+        };
+        PoolState { connections: state.connections, idle: state.idle_connections }
+    }
+}
+
+impl Drop for Pools {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting is not allowed where another runtime drops this.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn sqlite_setup(path: PathBuf) -> impl Fn() -> BoxFuture<'static, diesel::ConnectionResult<AsyncSqlite>> + Send + Sync {
+    move || {
+        let path = path.clone();
+        async move { connect::async_sqlite(&path).await }.boxed()
+    }
+}
+
+fn pool<C>(
+    size: u32,
+    timeout: Duration,
+    connect: impl Fn() -> BoxFuture<'static, diesel::ConnectionResult<C>> + Send + Sync + 'static,
+) -> Bb8<C>
+where
+    C: PoolableConnection + 'static,
+    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C>,
+{
+    let mut config = ManagerConfig::<C>::default();
+    config.custom_setup = Box::new(move |_| connect());
+    config.recycling_method = RecyclingMethod::Fast;
+    let manager = AsyncDieselConnectionManager::<C>::new_with_config("", config);
+    // A query on every checkout would double what a look-up costs; a broken
+    // connection shows itself, and is tried once more on another one.
+    Bb8::builder()
+        .max_size(size)
+        .connection_timeout(timeout)
+        .test_on_check_out(false)
+        .build_unchecked(manager)
+}
+
+impl From<RunError> for StoreError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::User(error) => Self::Unavailable(error.to_string()),
+            RunError::TimedOut => Self::Unavailable("no database connection in time".into()),
+        }
+    }
+}
+
+/// Runs a query on a connection that reads: `read!(pools, |conn| query)`.
+macro_rules! read {
+    ($pools:expr, |$conn:ident| $body:expr) => {{
+        match &$pools.pool {
+            $crate::store::pool::DbPool::Sqlite { readers, .. } => {
+                let mut pooled = readers.get().await?;
+                let $conn = &mut *pooled;
+                $body.await.map_err($crate::store::StoreError::from)
+            }
+            $crate::store::pool::DbPool::Postgres(pool) => {
+                let mut pooled = pool.get().await?;
+                let $conn = &mut *pooled;
+                $body.await.map_err($crate::store::StoreError::from)
+            }
+        }
+    }};
+}
+
+/// Runs one statement that writes: `write!(pools, |conn| statement)`.
+macro_rules! write {
+    ($pools:expr, |$conn:ident| $body:expr) => {{
+        match &$pools.pool {
+            $crate::store::pool::DbPool::Sqlite { writer, .. } => {
+                let mut pooled = writer.get().await?;
+                let $conn = &mut *pooled;
+                $body.await.map_err($crate::store::StoreError::from)
+            }
+            $crate::store::pool::DbPool::Postgres(pool) => {
+                let mut pooled = pool.get().await?;
+                let $conn = &mut *pooled;
+                $body.await.map_err($crate::store::StoreError::from)
+            }
+        }
+    }};
+}
+
+/// Runs statements in one transaction that writes: `transaction!(pools, |conn| work)`;
+/// an error of any kind rolls it back.
+macro_rules! transaction {
+    ($pools:expr, |$conn:ident| $body:expr) => {{
+        match &$pools.pool {
+            $crate::store::pool::DbPool::Sqlite { writer, .. } => {
+                let mut pooled = writer.get().await?;
+                pooled.immediate_transaction::<_, $crate::store::StoreError, _>(async move |$conn| $body.await).await
+            }
+            $crate::store::pool::DbPool::Postgres(pool) => {
+                let mut pooled = pool.get().await?;
+                diesel_async::AsyncConnection::transaction::<_, $crate::store::StoreError, _>(
+                    &mut *pooled,
+                    async move |$conn| $body.await,
+                )
+                .await
+            }
+        }
+    }};
+}
+
+pub(super) use {read, transaction, write};
