@@ -1,7 +1,7 @@
 //! Every metric's name, unit and help, in one place.
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The service's own metrics; HTTP and process metrics come from actix-web-prom, the
 /// audit's from its actor. No label has unbounded values.
@@ -69,4 +69,64 @@ fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> prometh
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
     add(registry, IntGauge::new(format!("portcullis_{name}"), help))
+}
+
+/// The audit log's metrics.
+#[derive(Debug, Clone)]
+pub struct AuditMetrics {
+    /// `portcullis_audit_records_written_total`: records that reached the database.
+    pub written: IntCounter,
+    /// `portcullis_audit_lag_records`: records that are in the journal only.
+    pub lag_records: IntGauge,
+    /// `portcullis_audit_lag_seconds`: the age of the oldest of them.
+    pub lag_seconds: Gauge,
+    /// `portcullis_audit_batch_records`.
+    pub batch_records: Histogram,
+    /// `portcullis_audit_flush_seconds`: how long a batch takes.
+    pub flush_seconds: Histogram,
+    /// `portcullis_audit_retries_total`: rounds that failed and are tried again.
+    pub retries: IntCounter,
+    /// `portcullis_audit_set_aside_total`: records that the database refused for what they say.
+    pub set_aside: IntCounter,
+    /// `portcullis_audit_lost_total`: answers without a record; only `AUDIT_FAIL_OPEN` lets it move.
+    pub lost: IntCounter,
+    /// `portcullis_audit_journal_bytes`.
+    pub journal_bytes: IntGauge,
+}
+
+impl AuditMetrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// A name is taken in that registry.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            add(registry, Histogram::with_opts(HistogramOpts::new(format!("portcullis_{name}"), help).buckets(buckets)))
+        };
+        Ok(Self {
+            written: counter(registry, "audit_records_written_total", "Audit records that reached the database")?,
+            lag_records: gauge(registry, "audit_lag_records", "Audit records that are in the journal only")?,
+            lag_seconds: add(
+                registry,
+                Gauge::new(
+                    "portcullis_audit_lag_seconds",
+                    "Age of the oldest audit record that is in the journal only",
+                ),
+            )?,
+            batch_records: histogram(
+                "audit_batch_records",
+                "Audit records in a batch",
+                vec![1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0],
+            )?,
+            flush_seconds: histogram(
+                "audit_flush_seconds",
+                "How long a batch of audit records takes, in seconds",
+                prometheus::DEFAULT_BUCKETS.to_vec(),
+            )?,
+            retries: counter(registry, "audit_retries_total", "Rounds of the audit writer that failed")?,
+            set_aside: counter(registry, "audit_set_aside_total", "Audit records that the database refused")?,
+            lost: counter(registry, "audit_lost_total", "Answers without an audit record")?,
+            journal_bytes: gauge(registry, "audit_journal_bytes", "Bytes in the audit journal's segments")?,
+        })
+    }
 }

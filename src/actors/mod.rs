@@ -20,7 +20,7 @@ mod token;
 mod vital;
 
 pub use accounts::{Accounts, NewAccount, is_well_formed_name};
-pub use audit::{Audit, WorkerJournal};
+pub use audit::Audit;
 pub use error::{ServiceError, ServiceResult, TokenError};
 pub use feed::Feed;
 pub use freshness::Freshness;

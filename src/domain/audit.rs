@@ -33,6 +33,16 @@ impl Outcome {
         }
     }
 
+    /// Reads what [`Outcome::as_str`] writes; anything else is an error.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "success" => Self::Success,
+            "denied" => Self::Denied,
+            "failure" => Self::Failure,
+            _ => Self::Error,
+        }
+    }
+
     /// As in the API and the table.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +67,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// Reads what [`Source::as_str`] writes; anything else is somebody's event.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "request" => Self::Request,
+            "cli" => Self::Cli,
+            _ => Self::Event,
+        }
+    }
+
     /// As in the API and the table.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -18,9 +18,9 @@ use super::naming::Naming;
 use super::note::AuditNote;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::{Guards, Principal};
-use crate::actors::WorkerJournal;
 use crate::domain::audit::{AuditEntry, Outcome, Source};
 use crate::domain::redact;
+use crate::journal::{JournalError, WorkerJournal};
 use crate::problem::ApiError;
 
 /// Records requests; the outermost middleware of the app, one for each worker.
@@ -138,7 +138,7 @@ impl Inner {
     }
 
     /// Appends the record of an answered request, and waits until it is written.
-    async fn record(&self, arrival: &Arrival, response: &ServiceResponse) -> Result<(), crate::journal::JournalError> {
+    async fn record(&self, arrival: &Arrival, response: &ServiceResponse) -> Result<(), JournalError> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let request = response.request();
         let name = self.naming.name(&arrival.method, request.path(), || request.match_pattern());

@@ -1,10 +1,37 @@
 //! The audit journal: files only, it knows no database.
+//!
+//! A record is appended here before its answer leaves, as one line of JSON
+//! (`tail -f` reads it, any log shipper ships it), and copied to the database
+//! later. Every worker thread has a [`WorkerJournal`] of its own, so that no
+//! thread is crossed: appends of one turn of its event loop are one `write(2)`.
 
+mod folder;
+mod line;
+mod mint;
+mod segment;
 mod settings;
+mod sync;
+mod worker;
 
+pub use folder::{Folder, Progress};
+pub use line::{Line, parse_line};
+pub use segment::{Batch, Reader, leave};
 pub use settings::{Fsync, JournalSettings};
+pub use worker::{Append, WorkerJournal};
 
-/// Placeholder.
-#[derive(Debug, thiserror::Error)]
-#[error("journal")]
-pub struct JournalError;
+/// Why a record could not be appended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// The file can't be written: a full or read-only disk.
+    #[error("the audit journal can't be written: {0}")]
+    Write(String),
+    /// `AUDIT_JOURNAL_MAX_BYTES` is reached.
+    #[error("the audit journal has reached AUDIT_JOURNAL_MAX_BYTES")]
+    Full,
+    /// Another process has the folder.
+    #[error("another process uses the audit journal in {0}")]
+    Locked(String),
+    /// The folder can't be read.
+    #[error("the audit journal can't be read: {0}")]
+    Read(String),
+}

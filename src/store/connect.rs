@@ -59,14 +59,15 @@ pub(crate) async fn postgres(url: &SecretString, timeout: Duration) -> Connectio
     let bad = |error: &dyn std::fmt::Display| ConnectionError::BadConnection(error.to_string());
     let Target { url, tls } = Target::parse(url.expose_secret());
     // The parser's error could repeat the password.
-    let mut config: tokio_postgres::Config = url
-        .parse()
-        .map_err(|_| ConnectionError::InvalidConnectionUrl("DATABASE_URL is no PostgreSQL URL".into()))?;
-    let options = format!(
-        "-c statement_timeout={} -c default_transaction_isolation=read\\ committed",
-        timeout.as_millis()
-    );
-    config.connect_timeout(timeout).application_name("portcullis").options(options).keepalives_idle(Duration::from_secs(30));
+    let mut config: tokio_postgres::Config =
+        url.parse().map_err(|_| ConnectionError::InvalidConnectionUrl("DATABASE_URL is no PostgreSQL URL".into()))?;
+    let options =
+        format!("-c statement_timeout={} -c default_transaction_isolation=read\\ committed", timeout.as_millis());
+    config
+        .connect_timeout(timeout)
+        .application_name("portcullis")
+        .options(options)
+        .keepalives_idle(Duration::from_secs(30));
     let connecting = async {
         match tls {
             None => {

@@ -22,7 +22,14 @@ static SQLITE_AUDIT: EmbeddedMigrations = embed_migrations!("migrations/sqlite_a
 static POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgresql");
 
 const MAIN_TABLES: &[&str] = &[
-    "users", "roles", "permissions", "user_roles", "role_permissions", "refresh_tokens", "change_clocks", "changes",
+    "users",
+    "roles",
+    "permissions",
+    "user_roles",
+    "role_permissions",
+    "refresh_tokens",
+    "change_clocks",
+    "changes",
     "settings",
 ];
 const AUDIT_TABLES: &[&str] = &["audit_logs", "audit_writers"];
@@ -82,7 +89,8 @@ fn check_sqlite(
 
 async fn migrate_postgres(url: &SecretString, timeout: Duration) -> Result<Vec<String>, OpenError> {
     // A migration may take longer than a request's statement.
-    let connection = connect::postgres(url, timeout).await.map_err(|error| OpenError::Unreachable(error.to_string()))?;
+    let connection =
+        connect::postgres(url, timeout).await.map_err(|error| OpenError::Unreachable(error.to_string()))?;
     blocking(move || {
         let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(connection);
         let lock = format!("SET statement_timeout = 0; SELECT pg_advisory_lock({ADVISORY_LOCK})");
@@ -125,7 +133,8 @@ fn check_owner(present: &[Named], ours: &[&str]) -> Result<bool, OpenError> {
 }
 
 fn known<DB: diesel::backend::Backend>(migrations: &EmbeddedMigrations) -> Result<Vec<String>, OpenError> {
-    let known = MigrationSource::<DB>::migrations(migrations).map_err(|error| OpenError::Migration(error.to_string()))?;
+    let known =
+        MigrationSource::<DB>::migrations(migrations).map_err(|error| OpenError::Migration(error.to_string()))?;
     Ok(known.iter().map(|migration| migration.name().version().to_string()).collect())
 }
 

@@ -3,6 +3,9 @@
 //! One set of queries serves SQLite and PostgreSQL. Every call runs to its end
 //! on the store's own runtime, also when the caller goes away in between.
 
+mod audit;
+mod audit_postgres;
+mod audit_sqlite;
 mod connect;
 mod error;
 mod feed;
@@ -21,6 +24,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+pub use audit::{AuditError, AuditSink, Numbered};
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
 pub use settings::{Database, StoreSettings};

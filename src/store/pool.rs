@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::bb8::{Pool as Bb8, RunError};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
+};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Runtime};
 
 use super::connect::{self, AsyncSqlite};
+use super::migrate::audit_path;
 use super::settings::{Database, StoreSettings};
 use super::{OpenError, PoolState, StoreError, StoreResult};
 
@@ -30,8 +33,8 @@ pub(super) struct Pools {
 
 /// Which database it is: every query is written once and compiled for both.
 pub(super) enum DbPool {
-    /// Many readers, one writer.
-    Sqlite { readers: Bb8<AsyncSqlite>, writer: Bb8<AsyncSqlite> },
+    /// Many readers, one writer, and readers of the audit log's own file.
+    Sqlite { readers: Bb8<AsyncSqlite>, writer: Bb8<AsyncSqlite>, audit: Bb8<AsyncSqlite> },
     /// Any connection reads and writes.
     Postgres(Bb8<AsyncPgConnection>),
 }
@@ -50,6 +53,7 @@ impl Pools {
             Database::Sqlite(path) => DbPool::Sqlite {
                 readers: pool(settings.pool_size, timeout, sqlite_setup(path.clone())),
                 writer: pool(1, timeout, sqlite_setup(path.clone())),
+                audit: pool(2, timeout, sqlite_setup(audit_path(path))),
             },
             Database::Postgres(url) => {
                 let url = url.clone();
@@ -122,11 +126,7 @@ where
     let manager = AsyncDieselConnectionManager::<C>::new_with_config("", config);
     // A query on every checkout would double what a look-up costs; a broken
     // connection shows itself, and is tried once more on another one.
-    Bb8::builder()
-        .max_size(size)
-        .connection_timeout(timeout)
-        .test_on_check_out(false)
-        .build_unchecked(manager)
+    Bb8::builder().max_size(size).connection_timeout(timeout).test_on_check_out(false).build_unchecked(manager)
 }
 
 impl From<RunError> for StoreError {

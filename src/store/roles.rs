@@ -16,14 +16,20 @@ use crate::domain::{
 pub(super) fn parse_names(names: Vec<String>) -> Vec<RoleName> {
     names
         .into_iter()
-        .filter_map(|name| RoleName::parse(&name).map_err(|_| log::error!("a role in the database has no valid name")).ok())
+        .filter_map(|name| {
+            RoleName::parse(&name).map_err(|_| log::error!("a role in the database has no valid name")).ok()
+        })
         .collect()
 }
 
 type RoleRow = (String, String, bool);
 
 /// Roles with their grants, and permissions, from rows that come sorted.
-fn assemble(roles: Vec<RoleRow>, grants: Vec<(String, String)>, infos: Vec<RoleRow>) -> (Vec<Role>, Vec<PermissionInfo>) {
+fn assemble(
+    roles: Vec<RoleRow>,
+    grants: Vec<(String, String)>,
+    infos: Vec<RoleRow>,
+) -> (Vec<Role>, Vec<PermissionInfo>) {
     let mut granted = std::collections::HashMap::<String, Vec<Permission>>::new();
     for (role, permission) in grants {
         if let Ok(permission) = Permission::parse(&permission) {

@@ -43,9 +43,9 @@ impl From<SessionRow> for Session {
 type RotationRow = (DbId, DbTime, Vec<u8>, Option<Vec<u8>>, Option<DbTime>, DbTime);
 
 fn hash_of(bytes: &[u8]) -> QueryResult<TokenHash> {
-    let bytes = bytes.try_into().map_err(|_| {
-        diesel::result::Error::DeserializationError("a refresh token's hash has not 32 bytes".into())
-    })?;
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| diesel::result::Error::DeserializationError("a refresh token's hash has not 32 bytes".into()))?;
     Ok(TokenHash(bytes))
 }
 
@@ -72,7 +72,8 @@ pub(super) trait SessionStatements: Send {
         new: TokenHash,
         at: Timestamp,
     ) -> impl Future<Output = QueryResult<bool>> + Send;
-    fn list_sessions(&mut self, user: UserId, now: Timestamp) -> impl Future<Output = QueryResult<Vec<Session>>> + Send;
+    fn list_sessions(&mut self, user: UserId, now: Timestamp)
+    -> impl Future<Output = QueryResult<Vec<Session>>> + Send;
     fn end_sessions(
         &mut self,
         user: UserId,

@@ -1,0 +1,93 @@
+//! Batches of audit records into PostgreSQL: arrays in one statement.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::audit::{AuditRow, Numbered, fresh};
+use super::schema::audit_writers;
+use super::types::{DbId, Id, Instant};
+use crate::domain::WriterId;
+
+/// See [`super::AuditSink::insert`].
+pub(super) async fn insert(
+    connection: &mut AsyncPgConnection,
+    writer: WriterId,
+    records: &[Numbered],
+    last: i64,
+) -> QueryResult<()> {
+    diesel_async::AsyncConnection::transaction(connection, async move |connection| {
+        diesel::insert_into(audit_writers::table)
+            .values((audit_writers::writer_id.eq(DbId::from(writer)), audit_writers::last_seq.eq(0)))
+            .on_conflict_do_nothing()
+            .execute(connection)
+            .await?;
+        // The lock fences off a second process that copies the same journal.
+        let committed: i64 = audit_writers::table
+            .find(DbId::from(writer))
+            .select(audit_writers::last_seq)
+            .for_update()
+            .first(connection)
+            .await?;
+        insert_arrays(connection, writer, fresh(records, committed)).await?;
+        diesel::update(audit_writers::table.find(DbId::from(writer)))
+            .set(audit_writers::last_seq.eq(last.max(committed)))
+            .execute(connection)
+            .await?;
+        Ok(())
+    })
+    .await
+}
+
+/// One statement, whatever the number of rows: it is prepared once.
+const INSERT_ARRAYS: &str = "INSERT INTO audit_logs (id, writer_id, seq, timestamp, user_id, username, action, \
+    resource_type, resource_id, ip_address, user_agent, request_method, request_path, response_status, outcome, \
+    duration_ms, request_id, metadata, source) \
+    SELECT id, $2, seq, timestamp, user_id, username, action, resource_type, resource_id, ip_address, user_agent, \
+    request_method, request_path, response_status, outcome, duration_ms, request_id, metadata, source \
+    FROM unnest($1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+    AS t (id, seq, timestamp, user_id, username, action, resource_type, resource_id, ip_address, user_agent, \
+    request_method, request_path, response_status, outcome, duration_ms, request_id, metadata, source)";
+
+async fn insert_arrays(connection: &mut AsyncPgConnection, writer: WriterId, records: &[Numbered]) -> QueryResult<()> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<AuditRow> = records.iter().map(|(_, record)| AuditRow::from(record)).collect();
+    let numbers: Vec<i64> = records.iter().map(|(seq, _)| i64::try_from(*seq).unwrap_or(i64::MAX)).collect();
+    macro_rules! column {
+        ($field:ident) => {
+            rows.iter().map(|row| row.$field.as_deref()).collect::<Vec<_>>()
+        };
+        (plain $field:ident) => {
+            rows.iter().map(|row| row.$field.as_str()).collect::<Vec<_>>()
+        };
+        (copy $field:ident) => {
+            rows.iter().map(|row| row.$field).collect::<Vec<_>>()
+        };
+    }
+    type Texts = Array<Nullable<Text>>;
+    diesel::sql_query(INSERT_ARRAYS)
+        .bind::<Array<Id>, _>(column!(copy id))
+        .bind::<Id, _>(DbId::from(writer))
+        .bind::<Array<BigInt>, _>(numbers)
+        .bind::<Array<Instant>, _>(column!(copy timestamp))
+        .bind::<Array<Nullable<Id>>, _>(column!(copy user_id))
+        .bind::<Texts, _>(column!(username))
+        .bind::<Array<Text>, _>(column!(plain action))
+        .bind::<Texts, _>(column!(resource_type))
+        .bind::<Texts, _>(column!(resource_id))
+        .bind::<Texts, _>(column!(ip_address))
+        .bind::<Texts, _>(column!(user_agent))
+        .bind::<Texts, _>(column!(request_method))
+        .bind::<Texts, _>(column!(request_path))
+        .bind::<Array<Nullable<SmallInt>>, _>(column!(copy response_status))
+        .bind::<Array<Text>, _>(column!(plain outcome))
+        .bind::<Array<Integer>, _>(column!(copy duration_ms))
+        .bind::<Texts, _>(column!(request_id))
+        .bind::<Array<Text>, _>(column!(plain metadata))
+        .bind::<Array<Text>, _>(column!(plain source))
+        .execute(connection)
+        .await
+        .map(drop)
+}
