@@ -23,6 +23,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{BootstrapAdmin, Config};
 use crate::domain::{Permission, RoleName};
 use crate::guard::{Guards, Recorder};
+use crate::journal::WorkerJournal;
 use crate::metrics::Metrics;
 use crate::store::{OpenError, Store};
 
@@ -160,17 +161,18 @@ impl Application {
             users_read: Permission::parse("users:read").map_err(|error| AppError::Failed(error.message))?,
         });
         let description = web::Data::new(api::openapi(&api::endpoints()));
-        let (recorded, may_lose) = (config.audit.is_enabled, config.audit.fail_open);
+        let is_recorded = config.audit.is_enabled;
+        let lost = config.audit.fail_open.then(|| audit.metrics().lost.clone());
         let (worker_audit, api_settings) = (audit.clone(), config.api);
         let server = HttpServer::new(move || {
-            let journal = recorded.then(|| worker_audit.attach_worker());
+            let journal = is_recorded.then(|| attach(&worker_audit));
             App::new()
                 .app_data(services.clone())
                 .app_data(description.clone())
                 .app_data(web::Data::new(guards.clone()))
                 .wrap(cors(&api_settings))
                 .wrap(http_metrics.clone())
-                .wrap(Recorder::new(guards.clone(), api::naming(), journal, may_lose))
+                .wrap(Recorder::new(guards.clone(), api::naming(), journal, lost.clone()))
                 .configure(api::configure)
         })
         .workers(config.server.workers)
@@ -179,7 +181,9 @@ impl Application {
         .client_request_timeout(HEAD_TIMEOUT)
         .keep_alive(Duration::from_secs(75))
         .bind((config.server.host, config.server.port))
-        .map_err(|error| AppError::failed(&format!("HOST={} PORT={}", config.server.host, config.server.port), error))?;
+        .map_err(|error| {
+            AppError::failed(&format!("HOST={} PORT={}", config.server.host, config.server.port), error)
+        })?;
         let address = server.addrs().first().copied().ok_or_else(|| AppError::Failed("no address is bound".into()))?;
         Ok(Self { server: server.run(), address, feed, tokens, audit, draining, arbiter })
     }
@@ -207,6 +211,17 @@ impl Application {
         self.arbiter.stop();
         log::info!("stopped");
         served.map_err(|error| AppError::failed("the server", error))
+    }
+}
+
+/// A worker without a journal could not record: the process ends rather than that.
+fn attach(audit: &Audit) -> WorkerJournal {
+    match audit.attach_worker() {
+        Ok(journal) => journal,
+        Err(error) => {
+            log::error!("{error}");
+            std::process::exit(1);
+        }
     }
 }
 
@@ -251,14 +266,8 @@ fn check_default_role(rbac: &Rbac, role: &RoleName) -> Result<(), AppError> {
 
 async fn bootstrap(accounts: &Accounts, admin: Option<BootstrapAdmin>) -> Result<(), AppError> {
     let Some(BootstrapAdmin { username, email, password }) = admin else { return Ok(()) };
-    let account = NewAccount {
-        username,
-        email,
-        full_name: None,
-        password,
-        roles: vec![RoleName::admin()],
-        is_superuser: true,
-    };
+    let account =
+        NewAccount { username, email, full_name: None, password, roles: vec![RoleName::admin()], is_superuser: true };
     match accounts.create_first(account).await {
         Ok(Some(user)) => log::info!("BOOTSTRAP_ADMIN_*: the first administrator {} was made", user.username),
         Ok(None) => {}

@@ -3,7 +3,10 @@
 
 pub mod actors;
 pub mod api;
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod guard;
 pub mod journal;

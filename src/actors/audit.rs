@@ -50,6 +50,7 @@ const NICENESS: i32 = 5;
 pub struct Audit {
     store: Store,
     folder: Folder,
+    metrics: AuditMetrics,
     actor: Addr<AuditWriter>,
     arbiter: ArbiterHandle,
 }
@@ -68,9 +69,9 @@ impl Audit {
     ) -> ServiceResult<Self> {
         let mut sink = store.audit_sink();
         let committed = sink.committed().await.map_err(|error| ServiceError::Unavailable(error.to_string()))?;
-        let opening = (settings, Arc::clone(&clock), committed.clone());
+        let known = committed.clone();
         // It may wait for a process that is draining.
-        let folder = tokio::task::spawn_blocking(move || Folder::open(opening.0, opening.1, &opening.2))
+        let folder = tokio::task::spawn_blocking(move || Folder::open(settings, clock, &known))
             .await
             .map_err(|error| ServiceError::Unavailable(error.to_string()))?
             .map_err(|error| ServiceError::Unavailable(error.to_string()))?;
@@ -78,13 +79,13 @@ impl Audit {
         let copier = Copier {
             folder: folder.clone(),
             sink,
-            clock,
             committed,
             readers: BTreeMap::new(),
             kept: HashMap::new(),
             pending: None,
             looked: None,
-            metrics,
+            behind_since: None,
+            metrics: metrics.clone(),
         };
         let arbiter = Arbiter::new();
         let vital = draining.vital("audit");
@@ -94,7 +95,7 @@ impl Audit {
             failures: 0,
             _vital: vital,
         });
-        Ok(Self { store: store.clone(), folder, actor, arbiter: arbiter.handle() })
+        Ok(Self { store: store.clone(), folder, metrics, actor, arbiter: arbiter.handle() })
     }
 
     /// The journal of the present worker thread.
@@ -103,6 +104,16 @@ impl Audit {
     /// The journal can't be written.
     pub fn attach_worker(&self) -> Result<WorkerJournal, JournalError> {
         self.folder.attach()
+    }
+
+    /// The audit log's metrics.
+    pub fn metrics(&self) -> &AuditMetrics {
+        &self.metrics
+    }
+
+    /// Whether records can be appended, as far as is known.
+    pub fn is_writable(&self) -> bool {
+        self.folder.is_writable()
     }
 
     /// Waits until everything that this instance answered before the call is in the database.
@@ -207,8 +218,9 @@ impl AuditWriter {
         ctx.spawn(round.into_actor(self).map(|(copier, done), actor, ctx| actor.copied(copier, done, ctx)));
     }
 
-    fn copied(&mut self, copier: Copier, done: Result<bool, AuditError>, ctx: &mut Context<Self>) {
+    fn copied(&mut self, mut copier: Copier, done: Result<bool, AuditError>, ctx: &mut Context<Self>) {
         self.answer(&copier);
+        copier.measure();
         let pause = match done {
             Ok(has_more) => {
                 if self.failures > 0 {
@@ -253,7 +265,6 @@ impl AuditWriter {
 struct Copier {
     folder: Folder,
     sink: AuditSink,
-    clock: SharedClock,
     committed: HashMap<WriterId, u64>,
     readers: BTreeMap<WriterId, Reader>,
     /// Segments that are in the database and stay for shippers, oldest first.
@@ -261,6 +272,8 @@ struct Copier {
     /// Read, and not in the database yet.
     pending: Option<(WriterId, Batch)>,
     looked: Option<Instant>,
+    /// Since when the database has not had everything.
+    behind_since: Option<Instant>,
     metrics: AuditMetrics,
 }
 
@@ -294,7 +307,6 @@ impl Copier {
             self.commit_pending().await?;
         }
         self.readers.retain(|writer, reader| live.contains_key(writer) || !reader.is_exhausted());
-        self.measure(&live);
         Ok(has_more)
     }
 
@@ -405,10 +417,14 @@ impl Copier {
         }
     }
 
-    fn measure(&self, live: &HashMap<WriterId, u64>) {
-        let lag: u64 = live.iter().map(|(writer, written)| written.saturating_sub(self.committed_of(*writer))).sum();
+    fn measure(&mut self) {
+        let behind = |progress: &Arc<crate::journal::Progress>| {
+            progress.written().saturating_sub(self.committed_of(progress.writer))
+        };
+        let lag: u64 = self.folder.live().iter().map(behind).sum();
+        self.behind_since = if lag == 0 { None } else { self.behind_since.or_else(|| Some(Instant::now())) };
         self.metrics.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        self.metrics.lag_seconds.set(self.behind_since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
         self.metrics.journal_bytes.set(i64::try_from(self.folder.bytes()).unwrap_or(i64::MAX));
-        let _ = &self.clock;
     }
 }

@@ -12,6 +12,7 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::future::{LocalBoxFuture, Ready, ready};
+use prometheus::IntCounter;
 
 use super::client;
 use super::naming::Naming;
@@ -31,15 +32,15 @@ struct Inner {
     guards: Guards,
     naming: Naming,
     journal: Option<WorkerJournal>,
-    may_lose: bool,
+    lost: Option<IntCounter>,
 }
 
 impl Recorder {
     /// Names records by `naming` and appends them to `journal`; without a
-    /// journal nothing is recorded. With `may_lose` (`AUDIT_FAIL_OPEN`) a
-    /// request is answered also where its record can't be written.
-    pub fn new(guards: Guards, naming: Naming, journal: Option<WorkerJournal>, may_lose: bool) -> Self {
-        Self(Rc::new(Inner { guards, naming, journal, may_lose }))
+    /// journal nothing is recorded. With a counter of `lost` records
+    /// (`AUDIT_FAIL_OPEN`) a request is answered also where its record can't be written.
+    pub fn new(guards: Guards, naming: Naming, journal: Option<WorkerJournal>, lost: Option<IntCounter>) -> Self {
+        Self(Rc::new(Inner { guards, naming, journal, lost }))
     }
 }
 
@@ -102,7 +103,7 @@ where
             // Any token can be a method: it must not become a metric's label.
             request.head_mut().method = other_method();
         }
-        let is_refused = inner.journal.as_ref().is_some_and(|journal| !journal.is_writable()) && !inner.may_lose;
+        let is_refused = inner.journal.as_ref().is_some_and(|journal| !journal.is_writable()) && inner.lost.is_none();
         let service = Rc::clone(&self.service);
         Box::pin(async move {
             let response = if is_refused && inner.is_recorded(&arrival, &request) {
@@ -113,7 +114,9 @@ where
             let mut response = with_request_id(response, &arrival.request_id);
             if let Err(error) = inner.record(&arrival, &response).await {
                 log::error!("[{}] the audit record can't be written: {error}", arrival.request_id);
-                if !inner.may_lose {
+                if let Some(lost) = &inner.lost {
+                    lost.inc();
+                } else {
                     let refusal = ApiError::Unavailable("the audit record can't be written".into());
                     response =
                         with_request_id(response.into_response(HttpResponse::from_error(refusal)), &arrival.request_id);

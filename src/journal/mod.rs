@@ -15,7 +15,7 @@ mod worker;
 
 pub use folder::{Folder, Progress};
 pub use line::{Line, parse_line};
-pub use segment::{Batch, Reader, leave};
+pub use segment::{Batch, Left, Reader, leave};
 pub use settings::{Fsync, JournalSettings};
 pub use worker::{Append, WorkerJournal};
 

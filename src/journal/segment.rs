@@ -149,6 +149,17 @@ impl Reader {
     }
 }
 
+/// A record that [`leave`] wrote.
+#[derive(Debug)]
+pub struct Left {
+    /// Its writer, which writes no other.
+    pub writer: WriterId,
+    /// The record.
+    pub line: Line,
+    /// Its segment.
+    pub path: PathBuf,
+}
+
 /// Writes one record of a writer of its own, at once and as a whole: for a
 /// process beside the one that has the journal, as the command line.
 ///
@@ -158,7 +169,7 @@ pub fn leave(
     folder: &std::path::Path,
     clock: &crate::clock::SharedClock,
     entry: &crate::domain::audit::AuditEntry<'_>,
-) -> Result<(), JournalError> {
+) -> Result<Left, JournalError> {
     use std::io::Write;
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     let fail = |error: std::io::Error| JournalError::Write(error.to_string());
@@ -172,7 +183,9 @@ pub fn leave(
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(fail)?;
     file.write_all(&line).and_then(|()| file.sync_all()).map_err(fail)?;
-    std::fs::rename(&unfinished, &path).map_err(fail)
+    std::fs::rename(&unfinished, &path).map_err(fail)?;
+    let line = parse_line(&line[..line.len() - 1]).map_err(|error| JournalError::Write(error.to_string()))?;
+    Ok(Left { writer, line, path })
 }
 
 impl Folder {

@@ -1,0 +1,128 @@
+//! `portcullis admin create`.
+
+use std::borrow::Cow;
+use std::io::{BufRead, IsTerminal};
+use std::sync::Arc;
+
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::CliError;
+use crate::actors::{Draining, Passwords};
+use crate::app::AppError;
+use crate::clock::{Clock, SharedClock, SystemClock};
+use crate::config::Config;
+use crate::domain::audit::{AuditEntry, Outcome, Source};
+use crate::domain::{Email, FieldError, FullName, NewPassword, RoleName, User, UserId, Username};
+use crate::journal;
+use crate::store::{NewUser, Store, StoreError};
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArguments {
+    /// 3 to 64 of A-Z, a-z, 0-9, . _ -
+    #[arg(long, value_name = "NAME")]
+    username: String,
+    /// A valid address
+    #[arg(long, value_name = "ADDRESS")]
+    email: String,
+    /// The person's name
+    #[arg(long, value_name = "NAME")]
+    full_name: Option<String>,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+pub(super) async fn create(config: Config, arguments: CreateArguments) -> Result<(), CliError> {
+    let refuse = |error: FieldError| CliError::Failed(format!("{}: {}", error.field, error.message));
+    let username = Username::parse(&arguments.username).map_err(refuse)?;
+    let email = Email::parse(&arguments.email).map_err(refuse)?;
+    let full_name = arguments.full_name.as_deref().map(FullName::parse).transpose().map_err(refuse)?;
+    let password = read_password(arguments.password_stdin)?;
+    let password =
+        NewPassword::parse(&password, config.api.password_policy, Some(&username), Some(&email)).map_err(refuse)?;
+
+    let store = Store::open(config.store).await.map_err(AppError::from)?;
+    let draining = Draining::default();
+    let passwords =
+        Passwords::start(config.passwords, &draining).map_err(|error| CliError::Failed(error.to_string()))?;
+    let hash = passwords.hash(password).await.map_err(|error| CliError::Failed(error.to_string()))?;
+    draining.begin();
+    let clock: SharedClock = Arc::new(SystemClock);
+    let made = store
+        .create_user(NewUser {
+            id: UserId::generate(),
+            username,
+            email: Some(email),
+            full_name,
+            password_hash: Some(hash),
+            is_superuser: true,
+            roles: vec![RoleName::admin()],
+            now: SystemClock.now(),
+        })
+        .await;
+    let user = made.map_err(|error| {
+        CliError::Failed(match error {
+            StoreError::UsernameTaken => format!("username: {} is taken", arguments.username),
+            StoreError::EmailTaken => format!("email: {} is taken", arguments.email),
+            other => other.to_string(),
+        })
+    })?;
+    if config.audit.is_enabled {
+        record(&store, &config.journal.folder, &clock, &user).await?;
+    }
+    println!("Made {} ({}), a superuser with the role admin.", user.username, user.id);
+    Ok(())
+}
+
+fn read_password(is_from_stdin: bool) -> Result<SecretString, CliError> {
+    let fail = |error: std::io::Error| CliError::Failed(format!("the password can't be read: {error}"));
+    if is_from_stdin {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map_err(fail)?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_owned().into());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::Usage("there is no terminal to ask for the password: use --password-stdin".into()));
+    }
+    let first: SecretString = rpassword::prompt_password("Password: ").map_err(fail)?.into();
+    let second: SecretString = rpassword::prompt_password("Once more: ").map_err(fail)?.into();
+    if first.expose_secret() != second.expose_secret() {
+        return Err(CliError::Failed("the two passwords differ".into()));
+    }
+    Ok(first)
+}
+
+/// Leaves the record in the journal, and moves it on where the database takes it at once.
+async fn record(store: &Store, folder: &std::path::Path, clock: &SharedClock, user: &User) -> Result<(), CliError> {
+    let operator = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let operator: String = operator.chars().filter(|c| !c.is_control()).take(64).collect();
+    let id = user.id.to_string();
+    let metadata = serde_json::json!({ "created_username": user.username, "is_superuser": true }).to_string();
+    let entry = AuditEntry {
+        user_id: None,
+        username: Some(Cow::Owned(format!("cli:{operator}"))),
+        action: Cow::Borrowed("CREATE_USER"),
+        resource_type: Some(Cow::Borrowed("user")),
+        resource_id: Some(Cow::Borrowed(&id)),
+        ip_address: None,
+        user_agent: None,
+        request_method: None,
+        request_path: None,
+        response_status: None,
+        outcome: Outcome::Success,
+        duration_ms: 0,
+        request_id: None,
+        metadata: Some(Cow::Owned(metadata)),
+        source: Source::Cli,
+    };
+    let left = journal::leave(folder, clock, &entry)
+        .map_err(|error| CliError::Failed(format!("the user was made, but not recorded: {error}")))?;
+    if let Err(error) = store.audit_sink().insert(left.writer, &[(left.line.seq, left.line.record)]).await {
+        log::warn!("the audit record waits in the journal for the next start of the service: {error}");
+    } else if let Err(error) = std::fs::remove_file(&left.path) {
+        // It is in the database; a service would find that out and delete it.
+        log::debug!("{}: {error}", left.path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! `portcullis config check`.
+
+use super::CliError;
+use crate::config::{Config, effective};
+
+pub(super) fn check() -> Result<(), CliError> {
+    let config = Config::from_env()?;
+    for (name, value) in effective(&|name| std::env::var(name).ok()) {
+        println!("{name}={value}");
+    }
+    for warning in &config.warnings {
+        println!("warning: {warning}");
+    }
+    println!("The configuration can be used. The database was not asked.");
+    Ok(())
+}
