@@ -18,12 +18,12 @@ on_both_databases! {
         register(&app, "johndoe", "john@example.com", "securepassword123").await.expect(201);
         for name in ["johndoe", "JohnDoe", "JOHNDOE"] {
             let answer = register(&app, name, "other@example.com", "securepassword123").await;
-            let problem = answer.problem(409, answer.json()["code"].as_str().unwrap());
+            let problem = answer.problem_of(409);
             assert_eq!(problem["detail"], "Username already registered");
         }
         for email in ["john@example.com", "John@Example.COM"] {
             let answer = register(&app, "johndoe2", email, "securepassword123").await;
-            let problem = answer.problem(409, answer.json()["code"].as_str().unwrap());
+            let problem = answer.problem_of(409);
             assert_eq!(problem["detail"], "Email already registered");
         }
     }

@@ -46,7 +46,7 @@ on_both_databases! {
         }
 
         // A host app's route: who is let in is told here, what it holds is the host's.
-        app.get("/api/projects").bearer(access).send().await.problem(404, "not_found");
+        app.get("/api/projects").bearer(access).send().await.problem_of(404);
 
         let refresh = format!("{{\n\"refresh_token\": {}\n}}", tokens["refresh_token"]);
         let next = app.post("/auth/refresh").body("application/json", refresh.as_str()).send().await.expect(200).json();

@@ -94,6 +94,13 @@ impl Answer {
         self
     }
 
+    /// Asserts one of these statuses, where the contract allows more than one.
+    #[track_caller]
+    pub(crate) fn expect_one_of(self, statuses: &[u16]) -> Self {
+        assert!(statuses.contains(&self.status), "{}: {} {}", self.what, self.status, self.text());
+        self
+    }
+
     /// Asserts a problem (RFC 9457) of that status and code, with everything that each of them carries.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
@@ -125,12 +132,20 @@ impl Answer {
         problem
     }
 
+    /// Asserts a problem of that status, where the contract leaves its code to the service.
+    #[track_caller]
+    pub(crate) fn problem_of(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}: {}", self.what, self.text());
+        let code = self.json()["code"].as_str().unwrap_or_default().to_owned();
+        let snake_case = !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        assert!(snake_case, "{}: a code that is not snake_case: {}", self.what, self.text());
+        self.problem(status, &code)
+    }
+
     /// Asserts a 422 whose `errors` name these fields, in any order and at least these.
     #[track_caller]
     pub(crate) fn invalid(&self, fields: &[&str]) -> Value {
-        let problem = self.json();
-        let code = problem["code"].as_str().unwrap_or_default().to_owned();
-        let problem = self.problem(422, &code);
+        let problem = self.problem_of(422);
         let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("{}: no errors: {problem}", self.what));
         for error in errors {
             for key in ["field", "message", "code"] {
