@@ -34,6 +34,16 @@ impl TestApp {
         }
     }
 
+    /// Sends the bytes as they are; whatever has come back until the server closes or the time is over.
+    pub(crate) async fn raw_bytes_within(&self, request: &[u8], time: Duration) -> Vec<u8> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
+        // It may close before it has read everything, or reset.
+        stream.write_all(request).await.ok();
+        let mut answer = Vec::new();
+        tokio::time::timeout(time, stream.read_to_end(&mut answer)).await.ok();
+        answer
+    }
+
     /// A `POST` of JSON with its head written by hand, so that a header may be left out, doubled or wrong.
     pub(crate) async fn raw_post(&self, path: &str, headers: &str, body: &[u8]) -> Answer {
         let mut request = format!(
