@@ -17,6 +17,7 @@ mod http;
 mod instances;
 mod login;
 mod logout;
+mod outage;
 mod passwords;
 mod permissions;
 mod profile;

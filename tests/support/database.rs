@@ -106,6 +106,20 @@ impl Database {
         self.execute(&format!("UPDATE refresh_tokens SET rotated_at = {earlier} WHERE session_id = {session}")).await;
     }
 
+    /// Takes the database away from the service, or gives it back (PostgreSQL): no connection is let in,
+    /// and those that are there end.
+    pub(crate) async fn set_away(&self, is_away: bool) {
+        let url = self.url().expect("a PostgreSQL database");
+        let name = url.rsplit('/').find_map(|part| part.split('?').next().filter(|name| name.starts_with("portcullis_test_")));
+        let name = name.expect("a test's own database");
+        let maintenance = postgres::maintenance_url();
+        postgres_query(maintenance, &format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {}", !is_away)).await;
+        if is_away {
+            let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'");
+            postgres_query(maintenance, &end).await;
+        }
+    }
+
     fn open_sqlite(&self, file: &str) -> SqliteConnection {
         let path = self.home.path().join("data").join(file);
         let mut connection = SqliteConnection::establish(&path.display().to_string()).expect("opens");

@@ -30,9 +30,15 @@ struct Server {
     _watcher: Option<Child>,
 }
 
+static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+
+/// The database `postgres` of the server that fresh ones are on.
+pub(super) fn maintenance_url() -> &'static str {
+    SERVER.get().and_then(Option::as_ref).map(|server| server.admin.as_str()).expect("a server")
+}
+
 /// The URL of a new, empty database; none where there is no server.
 pub(super) async fn fresh_database() -> Option<String> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let server = SERVER.get_or_init(find_or_start).as_ref()?;
     let name = format!("portcullis_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

@@ -44,6 +44,12 @@ impl TestApp {
         answer
     }
 
+    /// Sends the bytes and hangs up without reading.
+    pub(crate) async fn send_and_leave(&self, request: &[u8]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
+        stream.write_all(request).await.expect("writes");
+    }
+
     /// A `POST` of JSON with its head written by hand, so that a header may be left out, doubled or wrong.
     pub(crate) async fn raw_post(&self, path: &str, headers: &str, body: &[u8]) -> Answer {
         let mut request = format!(
