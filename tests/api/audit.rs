@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, assert_millisecond_time, assert_uuid_v7, names, on_both_databases};
 
+/// Method, path, access token or none, body, status, and the action that is recorded.
+type Step<'a> = (&'a str, &'a str, &'a str, Option<Value>, u16, &'a str);
+
 const NOBODY: &str = "0197f1d0-0000-7000-8000-000000000000";
 
 on_both_databases! {
@@ -44,7 +47,7 @@ on_both_databases! {
         let wrong = json!({"username": "johndoe", "password": "wrong password"});
         let change = json!({"current_password": john.password, "new_password": "new-kq7-Vw2.zR9"});
         let checks = json!({"checks": [{"role": "viewer"}]});
-        let requests: Vec<(&str, &str, &str, Option<Value>, u16, &str)> = vec![
+        let requests: Vec<Step<'_>> = vec![
             ("POST", "/auth/register", "", Some(TestApp::registration("janedoe")), 201, "REGISTER"),
             ("POST", "/auth/register", "", Some(TestApp::registration("janedoe")), 409, "REGISTER"),
             ("POST", "/auth/login", "", Some(login), 200, "LOGIN"),
@@ -97,7 +100,8 @@ on_both_databases! {
         // The question before is recorded too.
         assert_eq!(records.len(), before + 1 + requests.len());
         for (n, (method, path, token, _, status, action)) in requests.iter().enumerate() {
-            let mine: Vec<&Value> = records.iter().filter(|record| record["request_id"] == format!("walk-{n}")).collect();
+            let mine: Vec<&Value> =
+                records.iter().filter(|record| record["request_id"] == format!("walk-{n}")).collect();
             assert_eq!(mine.len(), 1, "{method} {path}: {mine:?}");
             let record = mine[0];
             let outcome = match status {
@@ -106,7 +110,11 @@ on_both_databases! {
                 _ => "failure",
             };
             let got = [&record["action"], &record["response_status"], &record["outcome"], &record["request_method"]];
-            assert_eq!(got, [&json!(action), &json!(status), &json!(outcome), &json!(method)], "{method} {path}: {record}");
+            assert_eq!(
+                got,
+                [&json!(action), &json!(status), &json!(outcome), &json!(method)],
+                "{method} {path}: {record}"
+            );
             assert_eq!(record["request_path"], path.split('?').next().unwrap(), "{record}");
             if !token.is_empty() {
                 let who = if *token == admin.access { &admin.id } else { &john.id };
@@ -147,7 +155,8 @@ on_both_databases! {
         app.get(&format!("/auth/{short}")).bearer(&john.access).send().await.expect(404);
         app.try_login(short, "wrong password").await;
         let metadata = json!({"note": format!("Bearer {short}"), "list": [{"deep": john.access}], short: "key"});
-        let event = json!({"action": "CUSTOM_ACTION", "resource_type": "project", "resource_id": short, "metadata": metadata});
+        let event =
+            json!({"action": "CUSTOM_ACTION", "resource_type": "project", "resource_id": short, "metadata": metadata});
         app.post("/audit/events").bearer(&john.access).json(&event).send().await.expect_one_of(&[201, 422]);
         let log = json!(app.audit("limit=1000").await).to_string();
         let signatures = [short, &john.access, &john.refresh].map(|token| token.rsplit('.').next().unwrap().to_owned());
@@ -167,9 +176,19 @@ on_both_databases! {
         app.post("/auth/logout").bearer(&john.access).json(&json!({"refresh_token": next})).send().await.expect(204);
         let records = json!(app.audit("limit=1000").await).to_string();
         let signature = |token: &str| token.rsplit('.').next().unwrap().to_owned();
-        let secrets = ["securepassword123".to_owned(), "a-wrong-password-zR9".to_owned(), "new-kq7-Vw2.zR9".to_owned(),
-            "correct-horse-battery".to_owned(), signature(&john.access), signature(&john.refresh), signature(next)];
-        let mut places = vec![("the audit log".to_owned(), records.into_bytes()), ("standard error".to_owned(), app.log().into_bytes())];
+        let secrets = [
+            "securepassword123".to_owned(),
+            "a-wrong-password-zR9".to_owned(),
+            "new-kq7-Vw2.zR9".to_owned(),
+            "correct-horse-battery".to_owned(),
+            signature(&john.access),
+            signature(&john.refresh),
+            signature(next),
+        ];
+        let mut places = vec![
+            ("the audit log".to_owned(), records.into_bytes()),
+            ("standard error".to_owned(), app.log().into_bytes()),
+        ];
         let mut folders = vec![app.launch.data_dir()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {

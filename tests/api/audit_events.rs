@@ -18,9 +18,18 @@ on_both_databases! {
         let answer = event(&app, &john, body).await.expect(201);
         // One, and not the request beside it.
         let record = app.record_of(&answer).await;
-        for (field, value) in [("action", "CUSTOM_ACTION"), ("resource_type", "project"), ("resource_id", "42"),
-            ("source", "event"), ("username", "johndoe"), ("user_id", &john.id), ("ip_address", "127.0.0.1"),
-            ("request_method", "POST"), ("request_path", "/audit/events"), ("outcome", "success")] {
+        for (field, value) in [
+            ("action", "CUSTOM_ACTION"),
+            ("resource_type", "project"),
+            ("resource_id", "42"),
+            ("source", "event"),
+            ("username", "johndoe"),
+            ("user_id", &john.id),
+            ("ip_address", "127.0.0.1"),
+            ("request_method", "POST"),
+            ("request_path", "/audit/events"),
+            ("outcome", "success"),
+        ] {
             assert_eq!(record[field], value, "{field}: {record}");
         }
         assert_eq!(record["response_status"], 201);
@@ -39,13 +48,49 @@ on_both_databases! {
 
     async fn our_own_actions_can_not_be_made_up(app: TestApp) {
         let john = app.user("johndoe").await;
-        for own in ["LOGIN", "login", "Login", "REGISTER", "LOGOUT", "TOKEN_REFRESH", "REFRESH_TOKEN_REUSE", "PASSWORD_CHANGE",
-            "READ_PROFILE", "UPDATE_PROFILE", "LIST_SESSIONS", "END_SESSION", "VERIFY", "CHECK", "OAUTH_LOGIN",
-            "CREATE_AUDIT_EVENT", "READ_USER", "CREATE_USER", "UPDATE_USER", "DELETE_USER", "LIST_USERS", "CREATE_ROLE",
-            "LIST_ROLES", "DELETE_PERMISSION", "LIST_PERMISSIONS", "READ_USER_PERMISSIONS", "ASSIGN_ROLE", "revoke_role",
-            "GRANT_PERMISSION", "REVOKE_PERMISSION", "INCLUDE_ROLE", "EXCLUDE_ROLE", "LIST_AUDIT_LOGS", "READ_AUDIT_LOG",
-            "EXPORT_AUDIT_LOGS", "READ_AUDIT_STATS", "READ_AUDIT_CHECKPOINT", "UNKNOWN_ROUTE", "UNLOCK_USER",
-            "LINK_IDENTITY", "OAUTH_CALLBACK"] {
+        for own in [
+            "LOGIN",
+            "login",
+            "Login",
+            "REGISTER",
+            "LOGOUT",
+            "TOKEN_REFRESH",
+            "REFRESH_TOKEN_REUSE",
+            "PASSWORD_CHANGE",
+            "READ_PROFILE",
+            "UPDATE_PROFILE",
+            "LIST_SESSIONS",
+            "END_SESSION",
+            "VERIFY",
+            "CHECK",
+            "OAUTH_LOGIN",
+            "CREATE_AUDIT_EVENT",
+            "READ_USER",
+            "CREATE_USER",
+            "UPDATE_USER",
+            "DELETE_USER",
+            "LIST_USERS",
+            "CREATE_ROLE",
+            "LIST_ROLES",
+            "DELETE_PERMISSION",
+            "LIST_PERMISSIONS",
+            "READ_USER_PERMISSIONS",
+            "ASSIGN_ROLE",
+            "revoke_role",
+            "GRANT_PERMISSION",
+            "REVOKE_PERMISSION",
+            "INCLUDE_ROLE",
+            "EXCLUDE_ROLE",
+            "LIST_AUDIT_LOGS",
+            "READ_AUDIT_LOG",
+            "EXPORT_AUDIT_LOGS",
+            "READ_AUDIT_STATS",
+            "READ_AUDIT_CHECKPOINT",
+            "UNKNOWN_ROUTE",
+            "UNLOCK_USER",
+            "LINK_IDENTITY",
+            "OAUTH_CALLBACK",
+        ] {
             let answer = event(&app, &john, json!({"action": own})).await;
             assert_eq!(answer.status, 422, "{own}: {}", answer.text());
             answer.invalid(&["action"]);

@@ -49,9 +49,17 @@ on_both_databases! {
 
     async fn a_malformed_or_repeated_filter_is_422_with_its_field(app: TestApp) {
         let admin = &app.admin().await.access;
-        for (query, field) in [("user_id=johndoe", "user_id"), ("since=yesterday", "since"), ("until=2026-13-01", "until"),
-            ("limit=0", "limit"), ("offset=-1", "offset"), ("offset=10001", "offset"), ("action=A&action=B", "action"),
-            ("limit=1&limit=2", "limit"), ("resource_id=a&resource_id=a", "resource_id")] {
+        for (query, field) in [
+            ("user_id=johndoe", "user_id"),
+            ("since=yesterday", "since"),
+            ("until=2026-13-01", "until"),
+            ("limit=0", "limit"),
+            ("offset=-1", "offset"),
+            ("offset=10001", "offset"),
+            ("action=A&action=B", "action"),
+            ("limit=1&limit=2", "limit"),
+            ("resource_id=a&resource_id=a", "resource_id"),
+        ] {
             let answer = app.get(&format!("/audit/logs?{query}")).bearer(admin).send().await;
             assert_eq!(answer.status, 422, "{query}: {}", answer.text());
             answer.invalid(&[field]);
@@ -87,7 +95,8 @@ on_both_databases! {
         events(&app, &john).await;
         let all = logs(&app, "action=ANALYZE").await;
         let times = names(items(&all), "timestamp");
-        let count = |from: fn(&String, &String) -> bool, time: &String| times.iter().filter(|other| from(other, time)).count();
+        let count =
+            |from: fn(&String, &String) -> bool, time: &String| times.iter().filter(|other| from(other, time)).count();
         for time in &times {
             let since = logs(&app, &format!("action=ANALYZE&since={time}")).await;
             assert_eq!(items(&since).len(), count(|other, time| other >= time, time), "since {time} of {times:?}");

@@ -19,10 +19,21 @@ async fn post(app: &TestApp, path: &str, body: &[u8]) -> Answer {
 
 on_both_databases! {
     async fn a_body_that_is_not_json_is_400_and_says_where(app: TestApp) {
-        for body in [&b"username=johndoe"[..], b"", b"   ", b"{", b"{\"username\": \"johndoe\", \"passw", b"{\"username\": }",
-            b"{'username': 'johndoe'}", b"{\"username\": \"john\xff\xfedoe\", \"password\": \"x\"}", b"\xff\xfe\x00",
-            b"{\"username\": \"john\xc3\", \"password\": \"x\"}", b"{\"username\": \"\\ud800\", \"password\": \"x\"}",
-            b"{\"username\": \"johndoe\", \"password\": \"x\"} trailing", b"nul"] {
+        for body in [
+            &b"username=johndoe"[..],
+            b"",
+            b"   ",
+            b"{",
+            b"{\"username\": \"johndoe\", \"passw",
+            b"{\"username\": }",
+            b"{'username': 'johndoe'}",
+            b"{\"username\": \"john\xff\xfedoe\", \"password\": \"x\"}",
+            b"\xff\xfe\x00",
+            b"{\"username\": \"john\xc3\", \"password\": \"x\"}",
+            b"{\"username\": \"\\ud800\", \"password\": \"x\"}",
+            b"{\"username\": \"johndoe\", \"password\": \"x\"} trailing",
+            b"nul",
+        ] {
             let answer = post(&app, "/auth/login", body).await;
             assert_eq!(answer.status, 400, "{}: {}", String::from_utf8_lossy(body), answer.text());
             answer.problem(400, "malformed_json");
@@ -41,7 +52,9 @@ on_both_databases! {
 
     async fn json_that_is_no_object_is_422(app: TestApp) {
         for body in ["[]", "[\"johndoe\", \"securepassword123\"]", "\"johndoe\"", "5", "null", "true", "[{}]"] {
-            for (path, action) in [("/auth/login", "LOGIN"), ("/auth/register", "REGISTER"), ("/auth/refresh", "TOKEN_REFRESH")] {
+            for (path, action) in
+                [("/auth/login", "LOGIN"), ("/auth/register", "REGISTER"), ("/auth/refresh", "TOKEN_REFRESH")]
+            {
                 let answer = post(&app, path, body.as_bytes()).await;
                 assert_eq!(answer.status, 422, "{path} {body}: {}", answer.text());
                 answer.problem_of(422);
@@ -73,9 +86,16 @@ on_both_databases! {
         app.try_login("john\u{0}doe", "securepassword123").await.expect_one_of(&[401, 422]);
         app.try_login("johndoe", "securepassword123\u{0}").await.expect_one_of(&[401, 422]);
         app.refresh("\u{0}").await.expect_one_of(&[401, 422]);
-        app.patch("/auth/me").bearer(&john.access).json(&json!({"full_name": "\u{0}"})).send().await.invalid(&["full_name"]);
+        app.patch("/auth/me")
+            .bearer(&john.access)
+            .json(&json!({"full_name": "\u{0}"}))
+            .send()
+            .await
+            .invalid(&["full_name"]);
         let admin = &app.admin().await.access;
-        for path in ["/admin/users?q=%00", "/admin/users?role=%00", "/audit/logs?action=%00", "/audit/logs?resource_id=a%00b"] {
+        for path in
+            ["/admin/users?q=%00", "/admin/users?role=%00", "/audit/logs?action=%00", "/audit/logs?resource_id=a%00b"]
+        {
             let answer = app.get(path).bearer(admin).send().await.expect_one_of(&[200, 422]);
             assert!(answer.status == 422 || answer.json()["items"] == json!([]), "{path}");
         }
@@ -128,8 +148,20 @@ on_both_databases! {
         let mixed = app.get("/auth/me").header("authorization", "Basic am9objpkb2U=").header("authorization", &good);
         mixed.send().await.problem_of(401);
         let huge = format!("Bearer {}", "x".repeat(8_000));
-        for value in ["", "Basic am9obmRvZTpzZWN1cmVwYXNzd29yZDEyMw==", "Bearer", "Bearer ", "Bearer  ", &john.access,
-            "Bearer x y", "Digest x", "bearer:x", &huge, &format!("{good},{good}"), &format!("{good} x")] {
+        for value in [
+            "",
+            "Basic am9obmRvZTpzZWN1cmVwYXNzd29yZDEyMw==",
+            "Bearer",
+            "Bearer ",
+            "Bearer  ",
+            &john.access,
+            "Bearer x y",
+            "Digest x",
+            "bearer:x",
+            &huge,
+            &format!("{good},{good}"),
+            &format!("{good} x"),
+        ] {
             let answer = app.get("/auth/me").header("authorization", value).send().await;
             assert_eq!(answer.status, 401, "{value}: {}", answer.text());
             answer.problem_of(401);
@@ -156,11 +188,31 @@ on_both_databases! {
 
     async fn a_path_or_query_of_odd_bytes_is_never_an_error_of_ours(app: TestApp) {
         let token = &app.admin().await.access;
-        for target in ["/%ff%fe", "/auth/%6de", "/auth/me%2f", "/%", "/%zz", "/admin/users/%F0%9F%98%80", "/admin/users?q=%ff",
-            "/admin/users?q=%zz", "/admin/users?role=%ff", "/audit/logs?action=%ff", "/admin/users?is_active=maybe",
-            "/audit/logs?user_id=nobody", "/audit/logs?user_id=%ff", "/auth/verify?permission=%ff", "/../../etc/passwd",
-            "/auth/../auth/me", "/;x", "/admin/users/{id}", "/a?b?c", "/auth/me?%00"] {
-            let request = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n");
+        for target in [
+            "/%ff%fe",
+            "/auth/%6de",
+            "/auth/me%2f",
+            "/%",
+            "/%zz",
+            "/admin/users/%F0%9F%98%80",
+            "/admin/users?q=%ff",
+            "/admin/users?q=%zz",
+            "/admin/users?role=%ff",
+            "/audit/logs?action=%ff",
+            "/admin/users?is_active=maybe",
+            "/audit/logs?user_id=nobody",
+            "/audit/logs?user_id=%ff",
+            "/auth/verify?permission=%ff",
+            "/../../etc/passwd",
+            "/auth/../auth/me",
+            "/;x",
+            "/admin/users/{id}",
+            "/a?b?c",
+            "/auth/me?%00",
+        ] {
+            let request = format!(
+                "GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+            );
             let answer = app.raw(request).await;
             assert!(answer.status < 500, "{target}: {} {}", answer.status, answer.text());
         }

@@ -12,7 +12,10 @@ on_both_databases! {
     async fn an_administrator_is_made_from_the_command_line(database: Database) {
         // No service has run before, and nobody is made by settings.
         let unset = |launch: crate::support::Launch| {
-            launch.without("BOOTSTRAP_ADMIN_USERNAME").without("BOOTSTRAP_ADMIN_EMAIL").without("BOOTSTRAP_ADMIN_PASSWORD")
+            launch
+                .without("BOOTSTRAP_ADMIN_USERNAME")
+                .without("BOOTSTRAP_ADMIN_EMAIL")
+                .without("BOOTSTRAP_ADMIN_PASSWORD")
         };
         let launch = unset(database.app());
         let exit = launch.command_line(&create("boss", "boss@example.com"), &format!("{PASSWORD}\n"));
@@ -28,8 +31,11 @@ on_both_databases! {
         app.login("boss2", PASSWORD).await;
         crate::support::eventually("both are audited", std::time::Duration::from_secs(10), || async {
             let logs = app.get("/audit/logs?limit=1000").bearer(&boss.access).send().await.expect(200).json();
-            let by_hand: Vec<_> = crate::support::items(&logs).iter().filter(|record| record["source"] == "cli").collect();
-            assert!(by_hand.iter().all(|record| record["username"].as_str().is_some_and(|name| name.starts_with("cli:"))));
+            let by_hand: Vec<_> =
+                crate::support::items(&logs).iter().filter(|record| record["source"] == "cli").collect();
+            assert!(
+                by_hand.iter().all(|record| record["username"].as_str().is_some_and(|name| name.starts_with("cli:")))
+            );
             assert!(!logs.to_string().contains(PASSWORD));
             by_hand.len() >= 2
         })
@@ -76,8 +82,16 @@ on_both_databases! {
 async fn help_and_version_are_everywhere() {
     let _slot = slot().await;
     let launch = Database::sqlite().app();
-    for arguments in [&["--help"][..], &["serve", "--help"], &["migrate", "--help"], &["admin", "--help"],
-        &["admin", "create", "--help"], &["config", "--help"], &["config", "check", "--help"], &["--version"]] {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["migrate", "--help"],
+        &["admin", "--help"],
+        &["admin", "create", "--help"],
+        &["config", "--help"],
+        &["config", "check", "--help"],
+        &["--version"],
+    ] {
         let exit = launch.command_line(arguments, "");
         assert_eq!(exit.code, Some(0), "{arguments:?}: {exit:?}");
         assert!(!exit.stdout.is_empty(), "{arguments:?}");
@@ -90,8 +104,15 @@ async fn help_and_version_are_everywhere() {
 async fn a_wrong_usage_is_exit_2() {
     let _slot = slot().await;
     let launch = Database::sqlite().app();
-    for arguments in [&["no-such-command"][..], &["--no-such-option"], &["admin", "create"], &["admin"], &["config"],
-        &["serve", "extra"], &["admin", "create", "--username"]] {
+    for arguments in [
+        &["no-such-command"][..],
+        &["--no-such-option"],
+        &["admin", "create"],
+        &["admin"],
+        &["config"],
+        &["serve", "extra"],
+        &["admin", "create", "--username"],
+    ] {
         let exit = launch.command_line(arguments, "");
         assert_eq!(exit.code, Some(2), "{arguments:?}: {exit:?}");
         assert!(!exit.stderr.is_empty(), "{arguments:?}");

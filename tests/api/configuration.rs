@@ -6,13 +6,44 @@ use crate::support::{Backend, Database, SECRET, on_both_databases, slot};
 
 /// Every variable of the service itself (the sign-in providers' are listed with them).
 const VARIABLES: &[&str] = &[
-    "JWT_SECRET_KEY", "JWT_ALGORITHM", "ACCESS_TOKEN_EXPIRE_MINUTES", "REFRESH_TOKEN_EXPIRE_DAYS", "ENABLE_AUTHENTICATION",
-    "ENABLE_AUDIT_LOGGING", "HOST", "PORT", "WORKERS", "DATA_DIR", "RUST_LOG", "DATABASE_URL", "JWT_PREVIOUS_SECRET_KEY",
-    "JWT_PRIVATE_KEY_FILE", "JWT_PREVIOUS_KEY_FILES", "JWT_ISSUER", "JWT_AUDIENCE", "BOOTSTRAP_ADMIN_USERNAME",
-    "BOOTSTRAP_ADMIN_EMAIL", "BOOTSTRAP_ADMIN_PASSWORD", "ALLOW_INSECURE", "ENABLE_REGISTRATION", "DEFAULT_ROLE",
-    "PASSWORD_MIN_LENGTH", "PASSWORD_BCRYPT_COST", "REFRESH_REUSE_GRACE_SECONDS", "SESSION_MAX_DAYS", "CORS_ALLOWED_ORIGINS",
-    "REQUEST_TIMEOUT_SECONDS", "AUTHZ_MAX_STALENESS_SECONDS", "RBAC_CACHE_MAX_USERS", "TRUSTED_PROXIES", "AUDIT_FSYNC",
-    "AUDIT_FAIL_OPEN", "AUDIT_JOURNAL_MAX_BYTES", "AUDIT_JOURNAL_KEEP", "AUDIT_RETENTION_DAYS", "DATABASE_TIMEOUT_SECONDS",
+    "JWT_SECRET_KEY",
+    "JWT_ALGORITHM",
+    "ACCESS_TOKEN_EXPIRE_MINUTES",
+    "REFRESH_TOKEN_EXPIRE_DAYS",
+    "ENABLE_AUTHENTICATION",
+    "ENABLE_AUDIT_LOGGING",
+    "HOST",
+    "PORT",
+    "WORKERS",
+    "DATA_DIR",
+    "RUST_LOG",
+    "DATABASE_URL",
+    "JWT_PREVIOUS_SECRET_KEY",
+    "JWT_PRIVATE_KEY_FILE",
+    "JWT_PREVIOUS_KEY_FILES",
+    "JWT_ISSUER",
+    "JWT_AUDIENCE",
+    "BOOTSTRAP_ADMIN_USERNAME",
+    "BOOTSTRAP_ADMIN_EMAIL",
+    "BOOTSTRAP_ADMIN_PASSWORD",
+    "ALLOW_INSECURE",
+    "ENABLE_REGISTRATION",
+    "DEFAULT_ROLE",
+    "PASSWORD_MIN_LENGTH",
+    "PASSWORD_BCRYPT_COST",
+    "REFRESH_REUSE_GRACE_SECONDS",
+    "SESSION_MAX_DAYS",
+    "CORS_ALLOWED_ORIGINS",
+    "REQUEST_TIMEOUT_SECONDS",
+    "AUTHZ_MAX_STALENESS_SECONDS",
+    "RBAC_CACHE_MAX_USERS",
+    "TRUSTED_PROXIES",
+    "AUDIT_FSYNC",
+    "AUDIT_FAIL_OPEN",
+    "AUDIT_JOURNAL_MAX_BYTES",
+    "AUDIT_JOURNAL_KEEP",
+    "AUDIT_RETENTION_DAYS",
+    "DATABASE_TIMEOUT_SECONDS",
 ];
 
 #[test]
@@ -32,17 +63,34 @@ fn the_example_environment_names_every_variable() {
 async fn what_can_not_be_read_stops_the_start() {
     let _slot = slot().await;
     for (name, value) in [
-        ("PORT", "http"), ("PORT", "65536"), ("PORT", "-1"), ("HOST", "not a host"), ("WORKERS", "many"),
-        ("JWT_ALGORITHM", "none"), ("JWT_ALGORITHM", "HS1024"), ("ACCESS_TOKEN_EXPIRE_MINUTES", "soon"),
-        ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"), ("REFRESH_TOKEN_EXPIRE_DAYS", "-1"), ("ENABLE_AUTHENTICATION", "maybe"),
-        ("ENABLE_AUDIT_LOGGING", "maybe"), ("PASSWORD_BCRYPT_COST", "9"), ("PASSWORD_BCRYPT_COST", "17"),
-        ("PASSWORD_MIN_LENGTH", "x"), ("DATABASE_URL", "mysql://localhost/x"), ("DATABASE_URL", "nonsense"),
-        ("AUDIT_FSYNC", "sometimes"), ("SESSION_MAX_DAYS", "x"), ("REQUEST_TIMEOUT_SECONDS", "x"),
+        ("PORT", "http"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("HOST", "not a host"),
+        ("WORKERS", "many"),
+        ("JWT_ALGORITHM", "none"),
+        ("JWT_ALGORITHM", "HS1024"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "soon"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"),
+        ("REFRESH_TOKEN_EXPIRE_DAYS", "-1"),
+        ("ENABLE_AUTHENTICATION", "maybe"),
+        ("ENABLE_AUDIT_LOGGING", "maybe"),
+        ("PASSWORD_BCRYPT_COST", "9"),
+        ("PASSWORD_BCRYPT_COST", "17"),
+        ("PASSWORD_MIN_LENGTH", "x"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "nonsense"),
+        ("AUDIT_FSYNC", "sometimes"),
+        ("SESSION_MAX_DAYS", "x"),
+        ("REQUEST_TIMEOUT_SECONDS", "x"),
         ("DEFAULT_ROLE", "Not A Role"),
     ] {
         let launch = Database::sqlite().app().env(name, value);
         launch.serve_to_end().refused(name);
-        assert!(!launch.data_dir().join("portcullis.db").exists() || name == "DEFAULT_ROLE", "{name}={value}: made a database");
+        assert!(
+            !launch.data_dir().join("portcullis.db").exists() || name == "DEFAULT_ROLE",
+            "{name}={value}: made a database"
+        );
     }
 }
 
@@ -125,8 +173,11 @@ on_both_databases! {
         drop(database.app().start().await);
         database.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')").await;
         let before = database.scalar("SELECT count(*) FROM users").await;
-        for command in [&["serve"][..], &["migrate"], &["admin", "create", "--username", "x_y", "--email", "x@example.com",
-            "--password-stdin"]] {
+        for command in [
+            &["serve"][..],
+            &["migrate"],
+            &["admin", "create", "--username", "x_y", "--email", "x@example.com", "--password-stdin"],
+        ] {
             let exit = database.app().command_line(command, "kq7-Vw2.zR9_tb4\n");
             assert_eq!(exit.code, Some(78), "{command:?}: {exit:?}");
             exit.refused("newer");
@@ -147,8 +198,12 @@ on_both_databases! {
 
     async fn a_bootstrap_administrator_is_made_once_and_only_in_an_empty_table(database: Database) {
         drop(database.app().start().await);
-        let app = database.app().env("BOOTSTRAP_ADMIN_USERNAME", "second_admin").env("BOOTSTRAP_ADMIN_PASSWORD", "kq7-Vw2.zR9_tb4")
-            .start().await;
+        let app = database
+            .app()
+            .env("BOOTSTRAP_ADMIN_USERNAME", "second_admin")
+            .env("BOOTSTRAP_ADMIN_PASSWORD", "kq7-Vw2.zR9_tb4")
+            .start()
+            .await;
         app.try_login("second_admin", "kq7-Vw2.zR9_tb4").await.problem(401, "invalid_credentials");
         app.login("root_admin", "correct-horse-battery").await;
     }
@@ -159,7 +214,8 @@ async fn the_file_of_settings_is_read_and_the_environment_wins() {
     let _slot = slot().await;
     let database = Database::sqlite();
     let launch = database.app().without("JWT_SECRET_KEY");
-    let settings = format!("JWT_SECRET_KEY={SECRET}\nACCESS_TOKEN_EXPIRE_MINUTES=7\nREFRESH_TOKEN_EXPIRE_DAYS=3\nPORT=1\n");
+    let settings =
+        format!("JWT_SECRET_KEY={SECRET}\nACCESS_TOKEN_EXPIRE_MINUTES=7\nREFRESH_TOKEN_EXPIRE_DAYS=3\nPORT=1\n");
     std::fs::write(launch.home.path().join(".env"), settings).unwrap();
     let app = launch.env("REFRESH_TOKEN_EXPIRE_DAYS", "2").start().await;
     let john = app.user("johndoe").await;
@@ -173,7 +229,8 @@ async fn the_file_of_settings_is_read_and_the_environment_wins() {
 #[tokio::test]
 async fn an_empty_variable_is_an_unset_one() {
     let _slot = slot().await;
-    let launch = Database::sqlite().app().env("DATABASE_URL", "").env("JWT_ALGORITHM", "").env("CORS_ALLOWED_ORIGINS", "");
+    let launch =
+        Database::sqlite().app().env("DATABASE_URL", "").env("JWT_ALGORITHM", "").env("CORS_ALLOWED_ORIGINS", "");
     let app = launch.env("ACCESS_TOKEN_EXPIRE_MINUTES", "").env("ENABLE_REGISTRATION", "").start().await;
     app.user("johndoe").await;
 }

@@ -35,7 +35,11 @@ async fn a_page_of_an_allowed_origin_signs_in() {
         let asked = preflight(&app, "/auth/login", origin, "POST", "content-type").await.expect_one_of(&[200, 204]);
         assert_eq!(asked.header("access-control-allow-origin"), Some(origin));
         assert!(list(&asked, "access-control-allow-methods").contains(&"post".to_owned()), "{:?}", asked.headers);
-        assert!(list(&asked, "access-control-allow-headers").contains(&"content-type".to_owned()), "{:?}", asked.headers);
+        assert!(
+            list(&asked, "access-control-allow-headers").contains(&"content-type".to_owned()),
+            "{:?}",
+            asked.headers
+        );
         assert!(list(&asked, "vary").contains(&"origin".to_owned()), "{:?}", asked.headers);
         let body = json!({"username": "johndoe", "password": "securepassword123"});
         let login = app.post("/auth/login").header("origin", origin).json(&body).send().await.expect(200);
@@ -46,12 +50,18 @@ async fn a_page_of_an_allowed_origin_signs_in() {
         }
     }
     // A guarded path is asked about without credentials.
-    for (path, method) in [("/auth/me", "PATCH"), ("/auth/me", "GET"), ("/auth/sessions", "DELETE"), ("/admin/users", "GET")] {
+    for (path, method) in
+        [("/auth/me", "PATCH"), ("/auth/me", "GET"), ("/auth/sessions", "DELETE"), ("/admin/users", "GET")]
+    {
         let asked = preflight(&app, path, PAGE, method, "authorization,content-type,x-request-id").await;
         let asked = asked.expect_one_of(&[200, 204]);
         assert_eq!(asked.header("access-control-allow-origin"), Some(PAGE), "{method} {path}");
         assert!(list(&asked, "access-control-allow-methods").contains(&method.to_lowercase()), "{:?}", asked.headers);
-        assert!(list(&asked, "access-control-allow-headers").contains(&"authorization".to_owned()), "{:?}", asked.headers);
+        assert!(
+            list(&asked, "access-control-allow-headers").contains(&"authorization".to_owned()),
+            "{:?}",
+            asked.headers
+        );
     }
     // A refusal can be read by the page too.
     let refused = app.get("/auth/me").header("origin", PAGE).send().await;
@@ -71,8 +81,14 @@ async fn a_page_of_another_origin_is_let_in_nowhere() {
     let database = Database::sqlite();
     let app = database.app().env("CORS_ALLOWED_ORIGINS", PAGE).start().await;
     app.register("johndoe").await;
-    for origin in ["https://evil.example", "https://app.example.evil.example", "http://app.example", "https://app.example:8443",
-        "null", "https://APP.example.org"] {
+    for origin in [
+        "https://evil.example",
+        "https://app.example.evil.example",
+        "http://app.example",
+        "https://app.example:8443",
+        "null",
+        "https://APP.example.org",
+    ] {
         let asked = preflight(&app, "/auth/login", origin, "POST", "content-type").await;
         assert_eq!(asked.header("access-control-allow-origin"), None, "{origin}");
         let body = json!({"username": "johndoe", "password": "securepassword123"});

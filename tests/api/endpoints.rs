@@ -56,11 +56,15 @@ async fn described(app: &TestApp) -> Vec<(String, String)> {
 
 /// A path that the pattern matches; what it names is not there.
 fn filled(pattern: &str) -> String {
-    pattern.split('/').map(|part| match part {
-        "{role}" => "viewer",
-        part if part.starts_with('{') => "0197f1d0-0000-7000-8000-000000000000",
-        part => part,
-    }).collect::<Vec<_>>().join("/")
+    pattern
+        .split('/')
+        .map(|part| match part {
+            "{role}" => "viewer",
+            part if part.starts_with('{') => "0197f1d0-0000-7000-8000-000000000000",
+            part => part,
+        })
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 #[tokio::test]
@@ -129,8 +133,9 @@ async fn every_described_path_knows_its_other_methods_as_405_and_head_as_get() {
             for method in &methods {
                 assert!(allow.contains(&method.as_str()), "{wrong} {path}: Allow: {allow:?}");
             }
-            let is_public = REQUIREMENTS.iter().any(|(name, needs)| *needs == "public" && name.ends_with(&format!(" {pattern}")))
-                || UNDESCRIBED.iter().any(|name| name.ends_with(&format!(" {pattern}")));
+            let is_public =
+                REQUIREMENTS.iter().any(|(name, needs)| *needs == "public" && name.ends_with(&format!(" {pattern}")))
+                    || UNDESCRIBED.iter().any(|name| name.ends_with(&format!(" {pattern}")));
             let without = app.call(wrong, &path).send().await;
             assert_eq!(without.status, if is_public { 405 } else { 401 }, "{wrong} {path}: {}", without.text());
         }

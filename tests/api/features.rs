@@ -19,7 +19,10 @@ on_both_databases! {
         let logs = app.get("/audit/logs?action=VERIFY").send().await.expect(200).json();
         assert_eq!(logs["items"][0]["username"], "anonymous");
         let log = app.log();
-        assert!(log.lines().any(|line| line.contains("WARN") && line.contains("ENABLE_AUTHENTICATION")), "no warning:\n{log}");
+        assert!(
+            log.lines().any(|line| line.contains("WARN") && line.contains("ENABLE_AUTHENTICATION")),
+            "no warning:\n{log}"
+        );
     }
 
     async fn without_audit_nothing_is_recorded(database: Database) {
@@ -42,13 +45,12 @@ on_both_databases! {
 async fn without_authentication_only_a_loopback_name_is_answered() {
     let _slot = slot().await;
     let app = Database::sqlite().app().env("ENABLE_AUTHENTICATION", "false").start().await;
-    let ask = |host: &str| app.raw(format!("GET /auth/me HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
     let request = |host: String| {
         let app = &app;
         async move { app.raw(format!("GET /auth/me HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await }
     };
-    drop(ask);
-    for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.0.7"] {
+    for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.0.7"]
+    {
         request(host.to_owned()).await.problem_of(403);
     }
     for host in ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"] {

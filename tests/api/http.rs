@@ -44,7 +44,10 @@ async fn a_guarded_path_asks_for_credentials_before_anything_else() {
     app.get("/admin/users?limit=x").send().await.problem(401, "not_authenticated");
     app.get("/admin/users/not-a-uuid").send().await.problem(401, "not_authenticated");
     let challenge = app.get("/auth/me").send().await;
-    assert!(!challenge.header("www-authenticate").unwrap().contains("error="), "no token was sent (RFC 6750 section 3)");
+    assert!(
+        !challenge.header("www-authenticate").unwrap().contains("error="),
+        "no token was sent (RFC 6750 section 3)"
+    );
     assert_eq!(challenge.json()["detail"], "Not authenticated");
 }
 
@@ -53,8 +56,13 @@ async fn a_request_that_is_no_http_gets_a_bare_400_or_nothing_and_no_record() {
     let _slot = slot().await;
     let app = app().await;
     let long_head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(200_000));
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"GET /auth me HTTP/1.1\r\n\r\n", b"\r\n\0\0\0\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n", long_head.as_bytes()] {
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"GET /auth me HTTP/1.1\r\n\r\n",
+        b"\r\n\0\0\0\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        long_head.as_bytes(),
+    ] {
         let answer = app.raw_bytes_within(bytes, Duration::from_secs(3)).await;
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -80,7 +88,8 @@ async fn a_body_that_stalls_is_408() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains("application/problem+json"), "{answer}");
     assert!(start.elapsed() >= Duration::from_millis(900), "{:?}", start.elapsed());
-    let stalled: Vec<_> = app.audit("").await.into_iter().filter(|record| record["request_id"] == "stalled-1").collect();
+    let stalled: Vec<_> =
+        app.audit("").await.into_iter().filter(|record| record["request_id"] == "stalled-1").collect();
     assert_eq!(stalled.len(), 1);
     assert_eq!(stalled[0]["action"], "LOGIN");
     assert_eq!(stalled[0]["response_status"], 408);
@@ -102,8 +111,10 @@ async fn a_body_over_64_kib_is_413_and_read_no_further() {
                      Content-Length: 10000000\r\n\r\n{\"username\": \"johndoe\"";
     app.raw(announced).await.problem_of(413);
     // Not announced: refused when it has grown too long.
-    let mut chunked = b"POST /auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
-                        Transfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut chunked =
+        b"POST /auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
+                        Transfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
     for _ in 0..5 {
         chunked.extend_from_slice(b"4000\r\n");
         chunked.extend_from_slice(&[b' '; 0x4000]);
@@ -112,7 +123,9 @@ async fn a_body_over_64_kib_is_413_and_read_no_further() {
     app.raw(&chunked).await.problem_of(413);
     // What is below is read to its end.
     let spaces = format!("{}{{\"username\": \"nobody\", \"password\": \"nothing at all\"}}", " ".repeat(64_000));
-    app.raw_post("/auth/login", "Content-Type: application/json\r\n", spaces.as_bytes()).await.problem(401, "invalid_credentials");
+    app.raw_post("/auth/login", "Content-Type: application/json\r\n", spaces.as_bytes())
+        .await
+        .problem(401, "invalid_credentials");
 }
 
 #[tokio::test]
@@ -121,8 +134,13 @@ async fn a_body_without_or_with_a_wrong_content_type_is_415() {
     let app = app().await;
     let body = br#"{"username": "johndoe", "password": "securepassword123"}"#;
     app.register("johndoe").await;
-    for headers in ["", "Content-Type: text/plain\r\n", "Content-Type: application/xml\r\n", "Content-Type: nonsense\r\n",
-        "Content-Type: multipart/form-data; boundary=x\r\n"] {
+    for headers in [
+        "",
+        "Content-Type: text/plain\r\n",
+        "Content-Type: application/xml\r\n",
+        "Content-Type: nonsense\r\n",
+        "Content-Type: multipart/form-data; boundary=x\r\n",
+    ] {
         let answer = app.raw_post("/auth/login", headers, body).await;
         assert_eq!(answer.status, 415, "{headers:?}: {}", answer.text());
         answer.problem_of(415);

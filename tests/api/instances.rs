@@ -68,7 +68,8 @@ async fn parallel_refreshes_on_two_instances_give_one_successor() {
     let john = one.user("johndoe").await;
     let calls = (0..30).map(|n| if n % 2 == 0 { &one } else { &other }).map(|app| app.refresh(&john.refresh));
     let answers = futures_util::future::join_all(calls).await;
-    let mut successors: Vec<_> = answers.into_iter().map(|answer| answer.expect(200).json()["refresh_token"].clone()).collect();
+    let mut successors: Vec<_> =
+        answers.into_iter().map(|answer| answer.expect(200).json()["refresh_token"].clone()).collect();
     successors.dedup();
     assert_eq!(successors.len(), 1, "{successors:#?}");
     other.refresh(successors[0].as_str().unwrap()).await.expect(200);
@@ -105,7 +106,8 @@ async fn a_role_holds_on_the_other_instance_within_a_second_and_so_does_its_end(
             for (method, status) in [("PUT", 200), ("DELETE", 403)] {
                 one.set_role(method, &john.id, "analyst").await;
                 may_create(&one).await.expect(status);
-                eventually("the role's change is known", SOON, || async { may_create(&other).await.status == status }).await;
+                eventually("the role's change is known", SOON, || async { may_create(&other).await.status == status })
+                    .await;
             }
         }
     })

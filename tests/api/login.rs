@@ -35,8 +35,14 @@ on_both_databases! {
         let john = app.register("johndoe").await;
         let jane = app.register("janedoe").await;
         app.change_user(&jane, json!({"is_active": false})).await;
-        let attempts = [("johndoe", "wrong password"), ("nobody", PASSWORD), ("janedoe", PASSWORD),
-            ("nobody@example.com", PASSWORD), ("no such name!", PASSWORD), ("johndoe", "")];
+        let attempts = [
+            ("johndoe", "wrong password"),
+            ("nobody", PASSWORD),
+            ("janedoe", PASSWORD),
+            ("nobody@example.com", PASSWORD),
+            ("no such name!", PASSWORD),
+            ("johndoe", ""),
+        ];
         let mut bodies = Vec::new();
         for (name, password) in attempts {
             let answer = app.try_login(name, password).await;

@@ -18,7 +18,10 @@ async fn app(settings: fn(Launch) -> Launch) -> Option<(TestApp, Account)> {
 
 async fn back(app: &TestApp) {
     app.database().set_away(false).await;
-    eventually("the service recovers", Duration::from_secs(20), || async { app.get("/readyz").send().await.status == 200 }).await;
+    eventually("the service recovers", Duration::from_secs(20), || async {
+        app.get("/readyz").send().await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -27,7 +30,10 @@ async fn a_database_that_is_away_is_503_and_never_401_or_500() {
     let Some((app, john)) = app(|launch| launch).await else { return };
     let cold = app.user("colduser").await;
     app.database().set_away(true).await;
-    eventually("the health check notices", Duration::from_secs(10), || async { app.get("/").send().await.status == 503 }).await;
+    eventually("the health check notices", Duration::from_secs(10), || async {
+        app.get("/").send().await.status == 503
+    })
+    .await;
     let health = app.get("/").send().await.json();
     assert_eq!(health["status"], "degraded");
     app.get("/healthz").send().await.expect(200);
@@ -38,7 +44,12 @@ async fn a_database_that_is_away_is_503_and_never_401_or_500() {
     app.try_login("nobody", &john.password).await.problem(503, "unavailable");
     app.refresh(&john.refresh).await.problem(503, "unavailable");
     app.post("/auth/register").json(&TestApp::registration("janedoe")).send().await.problem(503, "unavailable");
-    app.patch("/auth/me").bearer(&john.access).json(&json!({"full_name": "X"})).send().await.problem(503, "unavailable");
+    app.patch("/auth/me")
+        .bearer(&john.access)
+        .json(&json!({"full_name": "X"}))
+        .send()
+        .await
+        .problem(503, "unavailable");
     // A decision that is held already stands, and one that is not is not made up.
     app.me(&john.access).await.expect(200);
     app.get("/auth/verify?permission=projects:read").bearer(&john.access).send().await.expect(200);
@@ -55,7 +66,9 @@ async fn a_database_that_is_away_is_503_and_never_401_or_500() {
     // All of it is in the log, the refusals too.
     eventually("the log catches up", Duration::from_secs(10), || async {
         let records = app.audit("limit=1000").await;
-        let record = records.iter().find(|record| Some(record["request_id"].as_str().unwrap()) == unavailable.header("x-request-id"));
+        let record = records
+            .iter()
+            .find(|record| Some(record["request_id"].as_str().unwrap()) == unavailable.header("x-request-id"));
         record.is_some_and(|record| record["outcome"] == "error" && record["response_status"] == 503)
     })
     .await;

@@ -58,8 +58,17 @@ async fn the_least_length_is_a_setting() {
 async fn common_passwords_and_ones_own_name_are_refused() {
     let _slot = slot().await;
     let app = app().await;
-    let john = ["password", "12345678", "Password1", "qwertyuiop", "iloveyou1", "johnny.doe", "Johnny.Doe",
-        "johnny.doe@example.com", "JOHNNY.DOE@example.com"];
+    let john = [
+        "password",
+        "12345678",
+        "Password1",
+        "qwertyuiop",
+        "iloveyou1",
+        "johnny.doe",
+        "Johnny.Doe",
+        "johnny.doe@example.com",
+        "JOHNNY.DOE@example.com",
+    ];
     for common in &john[..4] {
         register(&app, "johnny.doe", common).await.invalid(&["password"]);
     }

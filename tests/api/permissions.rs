@@ -6,13 +6,32 @@ use crate::support::{Account, TestApp, items, names, on_both_databases};
 
 /// The fifteen, sorted.
 const ALL: [&str; 15] = [
-    "audit:read", "models:manage", "models:read", "projects:create", "projects:delete", "projects:read",
-    "projects:update", "reports:export", "reports:read", "runs:create", "runs:delete", "runs:read", "runs:update",
-    "users:manage", "users:read",
+    "audit:read",
+    "models:manage",
+    "models:read",
+    "projects:create",
+    "projects:delete",
+    "projects:read",
+    "projects:update",
+    "reports:export",
+    "reports:read",
+    "runs:create",
+    "runs:delete",
+    "runs:read",
+    "runs:update",
+    "users:manage",
+    "users:read",
 ];
 const ANALYST: [&str; 9] = [
-    "models:read", "projects:create", "projects:read", "projects:update", "reports:export", "reports:read",
-    "runs:create", "runs:read", "runs:update",
+    "models:read",
+    "projects:create",
+    "projects:read",
+    "projects:update",
+    "reports:export",
+    "reports:read",
+    "runs:create",
+    "runs:read",
+    "runs:update",
 ];
 const VIEWER: [&str; 2] = ["projects:read", "reports:read"];
 
@@ -54,7 +73,8 @@ on_both_databases! {
             assert_eq!(role["is_built_in"], true, "{role}");
             assert_eq!(role["includes"], json!([]), "{role}");
             assert!(role["description"].is_string(), "{role}");
-            let mut grants: Vec<&str> = role["permissions"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            let mut grants: Vec<&str> =
+                role["permissions"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
             grants.sort_unstable();
             match role["name"].as_str().unwrap() {
                 "admin" => assert_eq!(grants, ["*"]),

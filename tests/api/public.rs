@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{TestApp, on_both_databases, slot, Database};
+use crate::support::{Database, TestApp, on_both_databases, slot};
 
 on_both_databases! {
     async fn the_health_check_names_the_database_and_the_version(app: TestApp) {
@@ -51,7 +51,8 @@ async fn the_documentation_page_is_html_that_works_offline() {
     let mut scripts = 0;
     for part in html.split("src=\"").skip(1) {
         let path = part.split('"').next().unwrap();
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/docs/{}", path.trim_start_matches("./")) };
+        let path =
+            if path.starts_with('/') { path.to_owned() } else { format!("/docs/{}", path.trim_start_matches("./")) };
         app.get(&path).send().await.expect(200);
         scripts += 1;
     }

@@ -47,7 +47,9 @@ on_both_databases! {
         let calls = (0..6).map(|n| {
             let app = &app;
             let email = format!("john{n}@example.com");
-            async move { register(app, if n % 2 == 0 { "johndoe" } else { "JohnDoe" }, &email, "securepassword123").await.status }
+            async move {
+                register(app, if n % 2 == 0 { "johndoe" } else { "JohnDoe" }, &email, "securepassword123").await.status
+            }
         });
         let mut statuses = futures_util::future::join_all(calls).await;
         statuses.sort_unstable();
@@ -75,7 +77,9 @@ async fn usernames_have_3_to_64_plain_characters() {
     let _slot = slot().await;
     let app = app().await;
     let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
-    for name in ["ab", "", too_long.as_str(), "john doe", "john@doe", "jöhn", "john\u{0}doe", "john/doe", " john", "jo\nhn"] {
+    for name in
+        ["ab", "", too_long.as_str(), "john doe", "john@doe", "jöhn", "john\u{0}doe", "john/doe", " john", "jo\nhn"]
+    {
         register(&app, name, "john@example.com", "securepassword123").await.invalid(&["username"]);
     }
     for (n, name) in ["abc", longest.as_str(), "A-Z.a_z09", "..."].into_iter().enumerate() {
@@ -88,12 +92,23 @@ async fn emails_are_addresses_with_a_host_and_an_ascii_local_part() {
     let _slot = slot().await;
     let app = app().await;
     // 254 characters: 64 of local part, "@", and a domain of labels of at most 63.
-    let domain = |last: usize| [&"d".repeat(63), &"d".repeat(63), &"d".repeat(last), "com"].map(str::to_owned).join(".");
+    let domain =
+        |last: usize| [&"d".repeat(63), &"d".repeat(63), &"d".repeat(last), "com"].map(str::to_owned).join(".");
     let local = "l".repeat(64);
     let (longest, too_long) = (format!("{local}@{}", domain(57)), format!("{local}@{}", domain(58)));
     assert_eq!((longest.len(), too_long.len()), (254, 255));
-    let bad = ["", "john", "john@", "@example.com", "john@@example.com", "jöhn@example.com", "john@exa mple.com",
-        "john\u{0}@example.com", "john@example..com", too_long.as_str()];
+    let bad = [
+        "",
+        "john",
+        "john@",
+        "@example.com",
+        "john@@example.com",
+        "jöhn@example.com",
+        "john@exa mple.com",
+        "john\u{0}@example.com",
+        "john@example..com",
+        too_long.as_str(),
+    ];
     for email in bad {
         register(&app, "johndoe", email, "securepassword123").await.invalid(&["email"]);
     }

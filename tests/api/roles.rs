@@ -61,8 +61,13 @@ on_both_databases! {
     async fn an_administrator_that_is_no_superuser_leaves_superusers_alone(app: TestApp) {
         let root = app.admin().await;
         let [jim, john] = [app.user_with_roles("jim", &["admin"]).await, app.user("johndoe").await];
-        for change in [json!({"full_name": "X"}), json!({"password": "new-kq7-Vw2.zR9"}), json!({"is_active": false}),
-            json!({"email": "mine@example.com"}), json!({"is_superuser": false})] {
+        for change in [
+            json!({"full_name": "X"}),
+            json!({"password": "new-kq7-Vw2.zR9"}),
+            json!({"is_active": false}),
+            json!({"email": "mine@example.com"}),
+            json!({"is_superuser": false}),
+        ] {
             patch(&app, &jim, &root.id, change).await.problem(403, "escalation");
         }
         role(&app, &jim, "DELETE", &root.id, "admin").await.problem(403, "escalation");

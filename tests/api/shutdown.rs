@@ -106,7 +106,10 @@ on_both_databases! {
         // bcrypt keeps this one busy for a while.
         let body = json!({"username": "johndoe", "password": "securepassword123"});
         let login = tokio::spawn(app.post("/auth/login").json(&body).send());
-        eventually("the login is under way", Duration::from_secs(5), || async { app.get("/healthz").send().await.status == 200 }).await;
+        eventually("the login is under way", Duration::from_secs(5), || async {
+            app.get("/healthz").send().await.status == 200
+        })
+        .await;
         let status = app.terminate().await;
         assert_eq!(status.code(), Some(0), "{status:?}");
         // Not reached before the listener closed, or answered: never cut.
@@ -118,7 +121,12 @@ on_both_databases! {
     async fn a_sigterm_leaves_the_log_whole_in_the_database(mut app: TestApp) {
         let john = app.user("johndoe").await;
         for n in 0..20 {
-            app.get("/auth/me").bearer(&john.access).header("x-request-id", &format!("last-{n}")).send().await.expect(200);
+            app.get("/auth/me")
+                .bearer(&john.access)
+                .header("x-request-id", &format!("last-{n}"))
+                .send()
+                .await
+                .expect(200);
         }
         app.terminate().await;
         let count = app.database().audit_scalar("SELECT count(*) FROM audit_logs WHERE request_id LIKE 'last-%'").await;
@@ -141,6 +149,9 @@ on_both_databases! {
             app.me(&john.access).await.json()["full_name"] == "written by one who left"
         })
         .await;
-        eventually("and recorded", Duration::from_secs(5), || async { !app.audit("action=UPDATE_PROFILE").await.is_empty() }).await;
+        eventually("and recorded", Duration::from_secs(5), || async {
+            !app.audit("action=UPDATE_PROFILE").await.is_empty()
+        })
+        .await;
     }
 }

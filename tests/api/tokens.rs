@@ -107,7 +107,8 @@ async fn a_tampered_token_is_invalid_wherever_it_was_touched() {
     let token = &john.access;
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let (header, payload) = signed.split_once('.').unwrap();
-    let admins = Forge::from(token).claim("sub", app.admin().await.id.clone()).signed_with("x".repeat(64).as_str()).token();
+    let admins =
+        Forge::from(token).claim("sub", app.admin().await.id.clone()).signed_with("x".repeat(64).as_str()).token();
     let admins_payload = admins.split('.').nth(1).unwrap();
     let mut flipped = signature.as_bytes().to_vec();
     flipped[5] = if flipped[5] == b'A' { b'B' } else { b'A' };

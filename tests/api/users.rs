@@ -70,8 +70,19 @@ on_both_databases! {
         let user = call.send().await.expect(200).json();
         let mut fields: Vec<&String> = user.as_object().unwrap().keys().collect();
         fields.sort();
-        let expected = ["created_at", "email", "email_verified", "full_name", "id", "is_active", "is_superuser",
-            "last_login_at", "roles", "updated_at", "username"];
+        let expected = [
+            "created_at",
+            "email",
+            "email_verified",
+            "full_name",
+            "id",
+            "is_active",
+            "is_superuser",
+            "last_login_at",
+            "roles",
+            "updated_at",
+            "username",
+        ];
         for field in expected {
             assert!(fields.iter().any(|name| *name == field), "no {field}: {user}");
         }

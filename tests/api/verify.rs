@@ -42,8 +42,11 @@ on_both_databases! {
         assert_eq!(refused.problem(403, "permission_required")["detail"], "Permission required: projects:create");
         let refused = verify(&app, &john, "?role=admin").await;
         assert_eq!(refused.problem(403, "role_required")["detail"], "Role required: admin");
-        for query in ["?permission=projects:read&permission=projects:create",
-            "?permission=projects:create&permission=projects:read", "?role=viewer&permission=audit:read"] {
+        for query in [
+            "?permission=projects:read&permission=projects:create",
+            "?permission=projects:create&permission=projects:read",
+            "?role=viewer&permission=audit:read",
+        ] {
             verify(&app, &john, query).await.problem(403, "permission_required");
         }
         verify(&app, &john, "?role=viewer&role=analyst").await.problem(403, "role_required");
@@ -51,7 +54,8 @@ on_both_databases! {
 
     async fn a_superuser_passes_every_check(app: TestApp) {
         let admin = app.admin().await;
-        for query in ["?role=viewer", "?role=analyst", "?role=admin", "?permission=audit:read&permission=models:manage"] {
+        for query in ["?role=viewer", "?role=analyst", "?role=admin", "?permission=audit:read&permission=models:manage"]
+        {
             verify(&app, admin, query).await.expect(200);
         }
         let roles = verify(&app, admin, "").await;
@@ -61,9 +65,22 @@ on_both_databases! {
     async fn what_is_unknown_is_never_allowed(app: TestApp) {
         // Not even to one who has every permission.
         let admin = app.admin().await;
-        for query in ["?permission=projcts:create", "?permission=", "?permission=projects", "?permission=projects:",
-            "?permission=projects:*", "?permission=*", "?role=", "?role=amdin", "?role=Admin", "?permissions=projects:read",
-            "?scope=x", "?permission=projects:read&role=", "?permission=projects:read&x=1", "?="] {
+        for query in [
+            "?permission=projcts:create",
+            "?permission=",
+            "?permission=projects",
+            "?permission=projects:",
+            "?permission=projects:*",
+            "?permission=*",
+            "?role=",
+            "?role=amdin",
+            "?role=Admin",
+            "?permissions=projects:read",
+            "?scope=x",
+            "?permission=projects:read&role=",
+            "?permission=projects:read&x=1",
+            "?=",
+        ] {
             let answer = verify(&app, admin, query).await;
             assert_eq!(answer.status, 422, "{query}: {}", answer.text());
             answer.problem_of(422);
@@ -138,7 +155,9 @@ on_both_databases! {
         let malformed = json!({"checks": [{"role": "viewer"}, {"permission": "not a permission"}]});
         check(&app, &john, malformed).await.invalid(&["checks[1].permission"]);
         check(&app, &john, json!({"checks": [{}]})).await.problem_of(422);
-        check(&app, &john, json!({"checks": [{"role": "viewer", "permission": "projects:read"}]})).await.problem_of(422);
+        check(&app, &john, json!({"checks": [{"role": "viewer", "permission": "projects:read"}]}))
+            .await
+            .problem_of(422);
         check(&app, &john, json!({"user_id": "x", "checks": [{"role": "viewer"}]})).await.expect_one_of(&[404, 422]);
     }
 }

@@ -110,7 +110,8 @@ impl Database {
     /// and those that are there end.
     pub(crate) async fn set_away(&self, is_away: bool) {
         let url = self.url().expect("a PostgreSQL database");
-        let name = url.rsplit('/').find_map(|part| part.split('?').next().filter(|name| name.starts_with("portcullis_test_")));
+        let name =
+            url.rsplit('/').find_map(|part| part.split('?').next().filter(|name| name.starts_with("portcullis_test_")));
         let name = name.expect("a test's own database");
         let maintenance = postgres::maintenance_url();
         postgres_query(maintenance, &format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {}", !is_away)).await;

@@ -137,7 +137,8 @@ impl Answer {
     pub(crate) fn problem_of(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}: {}", self.what, self.text());
         let code = self.json()["code"].as_str().unwrap_or_default().to_owned();
-        let snake_case = !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let snake_case =
+            !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         assert!(snake_case, "{}: a code that is not snake_case: {}", self.what, self.text());
         self.problem(status, &code)
     }

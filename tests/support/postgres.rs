@@ -139,7 +139,8 @@ fn done(command: &mut Command) -> Result<(), String> {
     // Not `output()`: a server started in the background would hold its pipes open.
     let log = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
     let stream = || log.reopen().map(Stdio::from).map_err(|error| error.to_string());
-    let status = command.stdout(stream()?).stderr(stream()?).status().map_err(|error| format!("{command:?}: {error}"))?;
+    let status =
+        command.stdout(stream()?).stderr(stream()?).status().map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() {
         return Ok(());
     }
