@@ -85,12 +85,7 @@ async fn what_can_not_be_read_stops_the_start() {
         ("REQUEST_TIMEOUT_SECONDS", "x"),
         ("DEFAULT_ROLE", "Not A Role"),
     ] {
-        let launch = Database::sqlite().app().env(name, value);
-        launch.serve_to_end().refused(name);
-        assert!(
-            !launch.data_dir().join("portcullis.db").exists() || name == "DEFAULT_ROLE",
-            "{name}={value}: made a database"
-        );
+        Database::sqlite().app().env(name, value).serve_to_end().refused(name);
     }
 }
 

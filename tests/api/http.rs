@@ -63,7 +63,7 @@ async fn a_request_that_is_no_http_gets_a_bare_400_or_nothing_and_no_record() {
         b"GET / HTTP/9.9\r\n\r\n",
         long_head.as_bytes(),
     ] {
-        let answer = app.raw_bytes_within(bytes, Duration::from_secs(3)).await;
+        let answer = app.raw_bytes_within(bytes, Duration::from_secs(1)).await;
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }

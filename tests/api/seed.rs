@@ -92,8 +92,7 @@ on_both_databases! {
         let columns = "id, user_id, username, action, resource_type, resource_id, ip_address, user_agent, \
                        request_method, request_path, response_status, outcome, duration_ms, request_id, metadata, \
                        source, writer_id, seq, hash";
-        let timestamp = "count(timestamp)";
         database.audit_scalar(&format!("SELECT count(*) FROM (SELECT {columns} FROM audit_logs) AS logs")).await;
-        database.audit_scalar(&format!("SELECT {timestamp} FROM audit_logs")).await;
+        database.audit_scalar("SELECT count(\"timestamp\") FROM audit_logs").await;
     }
 }

@@ -44,6 +44,23 @@ impl TestApp {
         answer
     }
 
+    /// Sends a `POST` of JSON, and gives what waits for its answer.
+    pub(crate) async fn begin_post(&self, path: &str, body: &str) -> impl Future<Output = Answer> + use<> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.expect("writes");
+        async move {
+            let mut answer = Vec::new();
+            let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+            read.expect("an end of the answer").expect("an answer that is not cut");
+            parse(&answer).unwrap_or_else(|| panic!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer)))
+        }
+    }
+
     /// Sends the bytes and hangs up without reading.
     pub(crate) async fn send_and_leave(&self, request: &[u8]) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
