@@ -13,6 +13,7 @@ mod configuration;
 mod cors;
 mod endpoints;
 mod features;
+mod fuzz;
 mod http;
 mod instances;
 mod login;
