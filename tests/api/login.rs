@@ -142,3 +142,19 @@ async fn a_login_needs_both_fields_as_strings() {
     app.post("/auth/login").json(&json!({"username": "johndoe", "password": []})).send().await.invalid(&["password"]);
     app.post("/auth/login").json(&json!(["johndoe", PASSWORD])).send().await.problem_of(422);
 }
+
+#[tokio::test]
+async fn a_storm_of_logins_is_answered_or_told_to_come_back() {
+    let _slot = slot().await;
+    let app = Database::sqlite().app().start().await;
+    let john = app.user("johndoe").await;
+    let storm = futures_util::future::join_all((0..60).map(|_| app.try_login("johndoe", PASSWORD)));
+    let (answers, me) = tokio::join!(storm, app.me(&john.access));
+    me.expect(200);
+    for answer in answers {
+        if answer.status != 200 {
+            answer.problem(503, "unavailable");
+        }
+    }
+    app.login("johndoe", PASSWORD).await;
+}
