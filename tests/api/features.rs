@@ -1,0 +1,71 @@
+//! The two feature flags: no authentication, no audit.
+
+use serde_json::json;
+
+use crate::support::{Database, on_both_databases, slot};
+
+on_both_databases! {
+    async fn without_authentication_every_request_is_anonymous_the_superuser(database: Database) {
+        let app = database.app().env("ENABLE_AUTHENTICATION", "false").start().await;
+        let me = app.get("/auth/me").send().await.expect(200).json();
+        assert_eq!(me["username"], "anonymous");
+        assert_eq!(me["is_superuser"], true);
+        let admin_lists = app.get("/admin/users").send().await.expect(200).json();
+        assert!(admin_lists["items"].is_array());
+        let verified = app.get("/auth/verify?permission=users:manage&role=admin").send().await.expect(200);
+        assert_eq!(verified.header("x-username"), Some("anonymous"));
+        app.get("/nowhere").send().await.problem_of(404);
+        app.get("/auth/verify?permission=nonsense").send().await.problem_of(422);
+        let logs = app.get("/audit/logs?action=VERIFY").send().await.expect(200).json();
+        assert_eq!(logs["items"][0]["username"], "anonymous");
+        let log = app.log();
+        assert!(
+            log.lines().any(|line| line.contains("WARN") && line.contains("ENABLE_AUTHENTICATION")),
+            "no warning:\n{log}"
+        );
+    }
+
+    async fn without_audit_nothing_is_recorded(database: Database) {
+        let app = database.app().env("ENABLE_AUDIT_LOGGING", "false").start().await;
+        let john = app.user("johndoe").await;
+        app.me(&john.access).await.expect(200);
+        app.me("nonsense").await.problem(401, "token_invalid");
+        let event = json!({"action": "CUSTOM_ACTION"});
+        let answer = app.post("/audit/events").bearer(&john.access).json(&event).send().await;
+        assert!(answer.status < 500, "{}", answer.text());
+        let answer = app.get("/audit/logs").bearer(&app.admin().await.access).send().await;
+        assert!(answer.status < 500, "{}", answer.text());
+        let mut app = app;
+        app.terminate().await;
+        assert_eq!(database.audit_scalar("SELECT count(*) FROM audit_logs").await.as_deref(), Some("0"));
+    }
+}
+
+#[tokio::test]
+async fn without_authentication_only_a_loopback_name_is_answered() {
+    let _slot = slot().await;
+    let app = Database::sqlite().app().env("ENABLE_AUTHENTICATION", "false").start().await;
+    let request = |host: String| {
+        let app = &app;
+        async move { app.raw(format!("GET /auth/me HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await }
+    };
+    for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.0.7"]
+    {
+        request(host.to_owned()).await.problem_of(403);
+    }
+    for host in ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"] {
+        request(host.to_owned()).await.expect(200);
+        request(format!("{host}:{}", app.port())).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn without_authentication_the_world_is_not_listened_to() {
+    let _slot = slot().await;
+    let launch = Database::sqlite().app().env("ENABLE_AUTHENTICATION", "false").env("HOST", "0.0.0.0");
+    launch.serve_to_end().refused("ENABLE_AUTHENTICATION");
+    let exit = launch.command_line(&["config", "check"], "");
+    assert_eq!(exit.code, Some(78), "{exit:?}");
+    let exit = launch.env("ALLOW_INSECURE", "true").command_line(&["config", "check"], "");
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+}

@@ -1,0 +1,34 @@
+//! The service seen from outside: every rule of its HTTP contract, on both databases.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod audit;
+mod audit_events;
+mod audit_query;
+mod bad_input;
+mod command_line;
+mod configuration;
+mod cors;
+mod endpoints;
+mod features;
+mod fuzz;
+mod http;
+mod instances;
+mod login;
+mod logout;
+mod outage;
+mod passwords;
+mod permissions;
+mod profile;
+mod proxies;
+mod public;
+mod refresh;
+mod register;
+mod roles;
+mod seed;
+mod shutdown;
+mod tokens;
+mod users;
+mod verify;
