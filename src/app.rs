@@ -11,6 +11,7 @@ use actix::Arbiter;
 use actix_cors::Cors;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::{Method, header};
+use actix_web::middleware::Condition;
 use actix_web::{App, HttpServer, web};
 use actix_web_prom::PrometheusMetricsBuilder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -84,6 +85,16 @@ impl Application {
     /// # Errors
     /// Whatever of it can't be done.
     pub async fn build(config: Config) -> Result<Self, AppError> {
+        let draining = Draining::default();
+        let built = Self::assemble(config, draining.clone()).await;
+        if built.is_err() {
+            // What was started until then may end.
+            draining.begin();
+        }
+        built
+    }
+
+    async fn assemble(config: Config, draining: Draining) -> Result<Self, AppError> {
         for warning in &config.warnings {
             log::warn!("{warning}");
         }
@@ -93,9 +104,11 @@ impl Application {
             .mask_unmatched_patterns("UNKNOWN")
             .build()
             .map_err(|error| AppError::failed("metrics", error))?;
+        registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .map_err(|error| AppError::failed("metrics", error))?;
         let metrics = Metrics::register(&registry).map_err(|error| AppError::failed("metrics", error))?;
         let clock: SharedClock = Arc::new(SystemClock);
-        let draining = Draining::default();
         let arbiter = Arbiter::new();
 
         let store = Store::open(config.store).await?;
@@ -170,9 +183,15 @@ impl Application {
                 .app_data(services.clone())
                 .app_data(description.clone())
                 .app_data(web::Data::new(guards.clone()))
-                .wrap(cors(&api_settings))
+                .wrap(Condition::new(!api_settings.allowed_origins.is_empty(), cors(&api_settings)))
                 .wrap(http_metrics.clone())
-                .wrap(Recorder::new(guards.clone(), api::naming(), journal, lost.clone()))
+                .wrap(Recorder::new(
+                    guards.clone(),
+                    api::naming(),
+                    journal,
+                    lost.clone(),
+                    !api_settings.allowed_origins.is_empty(),
+                ))
                 .configure(api::configure)
         })
         .workers(config.server.workers)
@@ -276,7 +295,7 @@ async fn bootstrap(accounts: &Accounts, admin: Option<BootstrapAdmin>) -> Result
     Ok(())
 }
 
-/// Preflights are answered here, before any guard.
+/// Preflights are answered here, before any guard; without allowed origins the recorder refuses them.
 fn cors(settings: &ApiSettings) -> Cors {
     let mut cors = Cors::default()
         .allowed_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])

@@ -39,6 +39,8 @@ pub enum ApiError {
     RegistrationDisabled,
     /// The present password, asked for again, is another one.
     WrongPassword,
+    /// A page of another origin than the allowed ones, or one that asks for more than it may.
+    OriginNotAllowed,
     /// A `Host` that is no loopback name, without authentication.
     HostNotAllowed,
     /// Nothing there.
@@ -87,6 +89,7 @@ impl ApiError {
             Self::Escalation(_) => (StatusCode::FORBIDDEN, "escalation"),
             Self::RegistrationDisabled => (StatusCode::FORBIDDEN, "registration_disabled"),
             Self::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
+            Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::HostNotAllowed => (StatusCode::FORBIDDEN, "host_not_allowed"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -133,6 +136,7 @@ impl ApiError {
             Self::RoleRequired(role) => format!("Role required: {role}"),
             Self::RegistrationDisabled => "Registration is disabled".into(),
             Self::WrongPassword => "The current password is wrong".into(),
+            Self::OriginNotAllowed => "This origin, method or header is not allowed by CORS_ALLOWED_ORIGINS".into(),
             Self::HostNotAllowed => "Without authentication only loopback hosts are served".into(),
             Self::MethodNotAllowed(_) => "Method not allowed".into(),
             Self::RequestTimeout => "The request body did not arrive in time".into(),

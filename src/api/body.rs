@@ -78,8 +78,24 @@ fn content_type(request: &HttpRequest) -> String {
     request.content_type().trim().to_ascii_lowercase()
 }
 
+/// How long a body that is not read on is held.
+const HOLD: Duration = Duration::from_secs(1);
+
 /// Reads a body within its bounds of size and time; no further than the bound.
 async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, ApiError> {
+    let body = read_within(request, &mut payload).await;
+    if body.is_err() {
+        // The server closes a connection whose body somebody still holds; of
+        // one that was let go it would go on to read whatever comes.
+        actix_web::rt::spawn(async move {
+            tokio::time::sleep(HOLD).await;
+            drop(payload);
+        });
+    }
+    body
+}
+
+async fn read_within(request: &HttpRequest, payload: &mut Payload) -> Result<Vec<u8>, ApiError> {
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {

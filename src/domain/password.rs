@@ -82,8 +82,8 @@ fn is_common(password: &str) -> bool {
     match guess.sequence() {
         [only] => match &only.pattern {
             MatchPattern::Dictionary(found) => !found.l33t && !found.reversed,
-            // Such as "aaaaaaaa" and "abcdefgh", which every guesser tries first.
-            MatchPattern::Repeat(_) | MatchPattern::Sequence(_) => true,
+            // Short ones as "aaaaaaaa" and "abcdefgh" are on every list, whatever is found in them first.
+            MatchPattern::Repeat(_) | MatchPattern::Sequence(_) => password.chars().count() < 16,
             _ => false,
         },
         _ => false,

@@ -13,7 +13,7 @@ pub struct RouteName {
     pub resource_type: Option<&'static str>,
 }
 
-/// A path that is no route, or a method that it does not have.
+/// A path that is no route.
 const UNKNOWN: RouteName = RouteName { action: Some("UNKNOWN_ROUTE"), resource_type: None };
 
 /// The names of all routes, by pattern and method.
@@ -33,12 +33,8 @@ impl Naming {
         let names = self.by_pattern.get(pattern)?;
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let named = names.iter().find(|(named, _)| named.as_ref().is_none_or(|named| named == method));
-        Some(match named {
-            Some((_, name)) => *name,
-            // What is not recorded is not recorded for any method.
-            None if names.iter().all(|(_, name)| name.action.is_none()) => names[0].1,
-            None => UNKNOWN,
-        })
+        // A method that the path does not have is called like its first one.
+        named.or(names.first()).map(|(_, name)| *name)
     }
 
     /// The name of a request: by its path where that is a pattern without

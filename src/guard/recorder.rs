@@ -33,14 +33,22 @@ struct Inner {
     naming: Naming,
     journal: Option<WorkerJournal>,
     lost: Option<IntCounter>,
+    answers_preflights: bool,
 }
 
 impl Recorder {
     /// Names records by `naming` and appends them to `journal`; without a
     /// journal nothing is recorded. With a counter of `lost` records
     /// (`AUDIT_FAIL_OPEN`) a request is answered also where its record can't be written.
-    pub fn new(guards: Guards, naming: Naming, journal: Option<WorkerJournal>, lost: Option<IntCounter>) -> Self {
-        Self(Rc::new(Inner { guards, naming, journal, lost }))
+    /// Without `answers_preflights`, when no origin is allowed, preflights are refused here.
+    pub fn new(
+        guards: Guards,
+        naming: Naming,
+        journal: Option<WorkerJournal>,
+        lost: Option<IntCounter>,
+        answers_preflights: bool,
+    ) -> Self {
+        Self(Rc::new(Inner { guards, naming, journal, lost, answers_preflights }))
     }
 }
 
@@ -108,18 +116,19 @@ where
         Box::pin(async move {
             let response = if is_refused && inner.is_recorded(&arrival, &request) {
                 request.error_response(ApiError::Unavailable("the audit journal can't be written".into()))
+            } else if arrival.is_preflight && !inner.answers_preflights {
+                request.error_response(ApiError::OriginNotAllowed)
             } else {
                 service.call(request).await?.map_into_boxed_body()
             };
-            let mut response = with_request_id(response, &arrival.request_id);
+            let mut response = with_request_id(response, &arrival);
             if let Err(error) = inner.record(&arrival, &response).await {
                 log::error!("[{}] the audit record can't be written: {error}", arrival.request_id);
                 if let Some(lost) = &inner.lost {
                     lost.inc();
                 } else {
                     let refusal = ApiError::Unavailable("the audit record can't be written".into());
-                    response =
-                        with_request_id(response.into_response(HttpResponse::from_error(refusal)), &arrival.request_id);
+                    response = with_request_id(response.into_response(HttpResponse::from_error(refusal)), &arrival);
                 }
             }
             if let Some(value) = arrival.request_id.header() {
@@ -259,12 +268,15 @@ fn other_method() -> Method {
 }
 
 /// An error's body under the request's id; its cause goes to the log, once.
-fn with_request_id(response: ServiceResponse, request_id: &RequestId) -> ServiceResponse {
+fn with_request_id(response: ServiceResponse, arrival: &Arrival) -> ServiceResponse {
+    let request_id = &arrival.request_id;
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
     let problem = match response.response().error() {
+        // The CORS middleware's own answer.
+        _ if arrival.is_preflight => ApiError::OriginNotAllowed,
         Some(error) => error.as_error::<ApiError>().cloned().unwrap_or_else(|| foreign(status, &error.to_string())),
         // The handler's own answer, as the health check's.
         None if response.headers().contains_key(header::CONTENT_TYPE) => return response,

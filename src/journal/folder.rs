@@ -44,9 +44,10 @@ struct Inner {
     settings: JournalSettings,
     clock: SharedClock,
     syncer: Option<Syncer>,
+    /// The writers of this folder: those that workers have, and those of
+    /// earlier runs that a worker may take over.
     live: Mutex<Vec<Arc<Progress>>>,
-    /// Writers of earlier runs that workers take over, with their next number.
-    idle: Mutex<Vec<(WriterId, u64)>>,
+    idle: Mutex<Vec<Arc<Progress>>>,
     bytes: AtomicU64,
     is_failing: AtomicBool,
     has_new_segments: AtomicBool,
@@ -79,14 +80,14 @@ impl Folder {
                 None => 1,
             };
             let in_database = committed.get(&writer).map_or(1, |last| last + 1);
-            idle.push((writer, in_files.max(in_database)));
+            idle.push(Arc::new(Progress { writer, written: AtomicU64::new(in_files.max(in_database) - 1) }));
         }
         let syncer = (settings.fsync == Fsync::EverySecond).then(Syncer::start);
         Ok(Self(Arc::new(Inner {
             settings,
             clock,
             syncer,
-            live: Mutex::default(),
+            live: Mutex::new(idle.clone()),
             idle: Mutex::new(idle),
             bytes: AtomicU64::new(bytes),
             is_failing: AtomicBool::new(false),
@@ -101,17 +102,17 @@ impl Folder {
     /// The folder can't be written.
     pub fn attach(&self) -> Result<WorkerJournal, JournalError> {
         let taken = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let (writer, next_seq) = match taken {
+        let progress = match taken {
             Some(taken) => taken,
             None => {
                 let writer = WriterId::generate();
                 remember_writer(&self.0.settings.folder, writer)?;
-                (writer, 1)
+                let progress = Arc::new(Progress { writer, written: AtomicU64::new(0) });
+                self.0.live.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&progress));
+                progress
             }
         };
-        let progress = Arc::new(Progress { writer, written: AtomicU64::new(next_seq - 1) });
-        self.0.live.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&progress));
-        WorkerJournal::new(self.clone(), progress, next_seq)
+        WorkerJournal::new(self.clone(), progress)
     }
 
     /// How far each writer of this process has come.

@@ -59,12 +59,12 @@ enum State {
 }
 
 impl WorkerJournal {
-    pub(super) fn new(folder: Folder, progress: Arc<Progress>, next_seq: u64) -> Result<Self, JournalError> {
+    pub(super) fn new(folder: Folder, progress: Arc<Progress>) -> Result<Self, JournalError> {
         let inner = Inner {
+            next_seq: progress.written() + 1,
             progress,
             mint: Mint::default(),
             segment: None,
-            next_seq,
             buffer: Vec::with_capacity(64 << 10),
             turn: None,
         };
