@@ -17,7 +17,7 @@ use actix_web_prom::PrometheusMetricsBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::actors::{
-    Accounts, Audit, Draining, Feed, Freshness, Keys, NewAccount, Passwords, Rbac, RoleAssignments, Tokens,
+    Accounts, Audit, Feed, Freshness, Keys, Lifecycle, NewAccount, Passwords, Rbac, RoleAssignments, Tokens,
 };
 use crate::api::{self, ApiSettings, Services};
 use crate::clock::{SharedClock, SystemClock};
@@ -67,7 +67,7 @@ pub struct Application {
     feed: Feed,
     tokens: Tokens,
     audit: Audit,
-    draining: Draining,
+    lifecycle: Lifecycle,
     arbiter: Arbiter,
 }
 
@@ -85,16 +85,6 @@ impl Application {
     /// # Errors
     /// Whatever of it can't be done.
     pub async fn build(config: Config) -> Result<Self, AppError> {
-        let draining = Draining::default();
-        let built = Self::assemble(config, draining.clone()).await;
-        if built.is_err() {
-            // What was started until then may end.
-            draining.begin();
-        }
-        built
-    }
-
-    async fn assemble(config: Config, draining: Draining) -> Result<Self, AppError> {
         for warning in &config.warnings {
             log::warn!("{warning}");
         }
@@ -109,6 +99,7 @@ impl Application {
             .map_err(|error| AppError::failed("metrics", error))?;
         let metrics = Metrics::register(&registry).map_err(|error| AppError::failed("metrics", error))?;
         let clock: SharedClock = Arc::new(SystemClock);
+        let lifecycle = Lifecycle::default();
         let arbiter = Arbiter::new();
 
         let store = Store::open(config.store).await?;
@@ -122,7 +113,7 @@ impl Application {
             freshness.clone(),
             metrics.clone(),
             &arbiter.handle(),
-            &draining,
+            &lifecycle,
         )
         .await
         .map_err(|error| AppError::failed("the policy can't be loaded", error))?;
@@ -136,9 +127,9 @@ impl Application {
             freshness.clone(),
             metrics.clone(),
             &arbiter.handle(),
-            &draining,
+            &lifecycle,
         );
-        let passwords = Passwords::start(config.passwords, &draining)
+        let passwords = Passwords::start(config.passwords, &lifecycle)
             .map_err(|error| AppError::failed("password hashing", error))?;
         let feed = Feed::start(
             store.clone(),
@@ -147,13 +138,13 @@ impl Application {
             freshness.clone(),
             metrics.clone(),
             &arbiter.handle(),
-            &draining,
+            &lifecycle,
         )
         .await
         .map_err(|error| AppError::failed("the change feed can't be read", error))?;
         let accounts = Accounts::new(store.clone(), passwords, rbac.clone(), tokens.clone());
         bootstrap(&accounts, config.bootstrap_admin).await?;
-        let audit = Audit::start(&store, config.journal, Arc::clone(&clock), &registry, &draining)
+        let audit = Audit::start(&store, config.journal, Arc::clone(&clock), &registry, &lifecycle)
             .await
             .map_err(|error| AppError::failed("the audit log can't be started", error))?;
         if !config.audit.is_enabled {
@@ -204,7 +195,8 @@ impl Application {
             AppError::failed(&format!("HOST={} PORT={}", config.server.host, config.server.port), error)
         })?;
         let address = server.addrs().first().copied().ok_or_else(|| AppError::Failed("no address is bound".into()))?;
-        Ok(Self { server: server.run(), address, feed, tokens, audit, draining, arbiter })
+        lifecycle.serving();
+        Ok(Self { server: server.run(), address, feed, tokens, audit, lifecycle, arbiter })
     }
 
     /// The address that is served: with `PORT=0` the one that was free.
@@ -221,7 +213,7 @@ impl Application {
         stop_on_signal(self.server.handle())?;
         let served = self.server.await;
         log::info!("draining");
-        self.draining.begin();
+        self.lifecycle.draining();
         self.feed.stop();
         if let Err(error) = self.tokens.write_uses().await {
             log::warn!("last uses of sessions were not written: {error}");

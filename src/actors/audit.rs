@@ -15,7 +15,7 @@ use actix::prelude::*;
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
-use super::vital::{Draining, Vital};
+use super::vital::{Lifecycle, Vital};
 use super::{ServiceError, ServiceResult};
 use crate::clock::SharedClock;
 use crate::domain::audit::{AuditFilter, AuditRecord};
@@ -65,7 +65,7 @@ impl Audit {
         settings: JournalSettings,
         clock: SharedClock,
         registry: &Registry,
-        draining: &Draining,
+        lifecycle: &Lifecycle,
     ) -> ServiceResult<Self> {
         let mut sink = store.audit_sink();
         let committed = sink.committed().await.map_err(|error| ServiceError::Unavailable(error.to_string()))?;
@@ -88,7 +88,7 @@ impl Audit {
             metrics: metrics.clone(),
         };
         let arbiter = Arbiter::new();
-        let vital = draining.vital("audit");
+        let vital = lifecycle.vital("audit");
         let actor = AuditWriter::start_in_arbiter(&arbiter.handle(), move |_| AuditWriter {
             copier: Some(copier),
             waiting: Vec::new(),

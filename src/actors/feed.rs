@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix::ArbiterHandle;
 use tokio::sync::watch;
 
-use super::vital::Draining;
+use super::vital::Lifecycle;
 use super::{Freshness, Rbac, ServiceResult, Tokens};
 use crate::domain::SessionId;
 use crate::metrics::Metrics;
@@ -55,14 +55,14 @@ impl Feed {
         freshness: Freshness,
         metrics: Metrics,
         arbiter: &ArbiterHandle,
-        draining: &Draining,
+        lifecycle: &Lifecycle,
     ) -> ServiceResult<Self> {
         let mut feed = store.change_feed(TIMEOUT);
         feed.poll().await?;
         // What was loaded before this place in the feed may be older than it.
         rbac.reload().await?;
         let (stop, stopped) = watch::channel(false);
-        let vital = draining.vital("change feed");
+        let vital = lifecycle.vital("change feed");
         let reader = Reader { feed, store, rbac, tokens, freshness, metrics, is_failing: false };
         arbiter.spawn(async move {
             let _vital = vital;

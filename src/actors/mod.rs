@@ -29,4 +29,4 @@ pub use password::Passwords;
 pub use rbac::{GrantSource, Loading, Rbac, RoleAssignments};
 pub use settings::{Algorithm, CacheSettings, PasswordSettings, TokenSettings};
 pub use token::{Authenticated, SignIn, TokenPair, Tokens};
-pub use vital::Draining;
+pub use vital::Lifecycle;

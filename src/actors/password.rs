@@ -7,7 +7,7 @@ use actix::prelude::*;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
-use super::vital::{Draining, Vital};
+use super::vital::{Lifecycle, Vital};
 use super::{PasswordSettings, ServiceError, ServiceResult};
 use crate::domain::{MAX_PASSWORD_BYTES, NewPassword, normalize_password};
 
@@ -33,12 +33,12 @@ impl Passwords {
     ///
     /// # Errors
     /// The cost is none that bcrypt knows.
-    pub fn start(settings: PasswordSettings, draining: &Draining) -> Result<Self, bcrypt::BcryptError> {
+    pub fn start(settings: PasswordSettings, lifecycle: &Lifecycle) -> Result<Self, bcrypt::BcryptError> {
         let stand_in = bcrypt::hash(uuid::Uuid::now_v7().to_string(), settings.cost)?;
-        let draining = draining.clone();
+        let lifecycle = lifecycle.clone();
         let hasher = SyncArbiter::start(settings.threads, move || Hasher {
             cost: settings.cost,
-            _vital: draining.vital("password"),
+            _vital: lifecycle.vital("password"),
         });
         let places = Arc::new(Semaphore::new(settings.threads * WAITING_PER_THREAD));
         Ok(Self { hasher, places, stand_in: Arc::new(stand_in.into()) })

@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::oneshot;
 
 use super::loads::{Loaded, Loads};
-use super::vital::{Draining, Vital};
+use super::vital::{Lifecycle, Vital};
 use super::{CacheSettings, Freshness, ServiceError, ServiceResult};
 use crate::domain::{Authority, Permission, Policy, RoleName, Timestamp, User, UserId};
 use crate::metrics::Metrics;
@@ -71,7 +71,7 @@ impl Rbac {
         freshness: Freshness,
         metrics: Metrics,
         arbiter: &ArbiterHandle,
-        draining: &Draining,
+        lifecycle: &Lifecycle,
     ) -> StoreResult<Self> {
         let policy = source.load_policy().await?;
         let shared = Arc::new(Shared {
@@ -81,7 +81,7 @@ impl Rbac {
             metrics,
         });
         let actor_shared = Arc::clone(&shared);
-        let vital = draining.vital("rbac");
+        let vital = lifecycle.vital("rbac");
         let actor = RbacActor::start_in_arbiter(arbiter, move |_| RbacActor {
             source,
             shared: actor_shared,

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::keys::{Keys, hash_token};
 use super::sessions::{ForgetAllSessions, ForgetSessions, LiveSession, LiveSessions, LoadSession, SessionActor};
-use super::vital::Draining;
+use super::vital::Lifecycle;
 use super::{Freshness, Rbac, ServiceError, ServiceResult, TokenError, TokenSettings};
 use crate::clock::SharedClock;
 use crate::domain::{AccessClaims, RefreshClaims, Session, SessionEnd, SessionId, Timestamp, User, UserId};
@@ -93,10 +93,10 @@ impl Tokens {
         freshness: Freshness,
         metrics: Metrics,
         arbiter: &ArbiterHandle,
-        draining: &Draining,
+        lifecycle: &Lifecycle,
     ) -> Self {
         let live = Arc::new(LiveSessions::new(MAX_LIVE));
-        let (actor_live, actor_store, vital) = (Arc::clone(&live), store.clone(), draining.vital("token"));
+        let (actor_live, actor_store, vital) = (Arc::clone(&live), store.clone(), lifecycle.vital("token"));
         let actor = SessionActor::start_in_arbiter(arbiter, move |_| SessionActor {
             store: actor_store,
             live: actor_live,

@@ -7,28 +7,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub struct Vital {
     name: &'static str,
-    draining: Draining,
+    lifecycle: Lifecycle,
 }
 
-/// Whether the process is on its way out, so that actors may end.
+/// Whether the process serves: before that and after it, actors may end.
 #[derive(Debug, Clone, Default)]
-pub struct Draining(Arc<AtomicBool>);
+pub struct Lifecycle(Arc<AtomicBool>);
 
-impl Draining {
-    /// From now on actors may end.
-    pub fn begin(&self) {
+impl Lifecycle {
+    /// From now on no actor may end.
+    pub fn serving(&self) {
         self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on actors may end.
+    pub fn draining(&self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 
     /// A guard for the actor of this name.
     pub fn vital(&self, name: &'static str) -> Vital {
-        Vital { name, draining: self.clone() }
+        Vital { name, lifecycle: self.clone() }
     }
 }
 
 impl Drop for Vital {
     fn drop(&mut self) {
-        if !self.draining.0.load(Ordering::SeqCst) {
+        if self.lifecycle.0.load(Ordering::SeqCst) {
             log::error!("the actor {} died: the process ends, so that it can be started anew", self.name);
             std::process::exit(1);
         }

@@ -8,7 +8,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::CliError;
-use crate::actors::{Draining, Passwords};
+use crate::actors::{Lifecycle, Passwords};
 use crate::app::AppError;
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::Config;
@@ -43,11 +43,9 @@ pub(super) async fn create(config: Config, arguments: CreateArguments) -> Result
         NewPassword::parse(&password, config.api.password_policy, Some(&username), Some(&email)).map_err(refuse)?;
 
     let store = Store::open(config.store).await.map_err(AppError::from)?;
-    let draining = Draining::default();
-    let passwords =
-        Passwords::start(config.passwords, &draining).map_err(|error| CliError::Failed(error.to_string()))?;
+    let passwords = Passwords::start(config.passwords, &Lifecycle::default())
+        .map_err(|error| CliError::Failed(error.to_string()))?;
     let hash = passwords.hash(password).await.map_err(|error| CliError::Failed(error.to_string()))?;
-    draining.begin();
     let clock: SharedClock = Arc::new(SystemClock);
     let made = store
         .create_user(NewUser {
