@@ -19,6 +19,7 @@ mod settings;
 mod token;
 mod vital;
 
+pub use crate::journal::{JournalError, WorkerJournal};
 pub use accounts::{Accounts, NewAccount, is_well_formed_name};
 pub use audit::Audit;
 pub use error::{ServiceError, ServiceResult, TokenError};

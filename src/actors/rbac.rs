@@ -322,3 +322,112 @@ impl Handler<ReloadPolicy> for RbacActor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// A store that answers when it is told to, with what held when it was asked.
+    #[derive(Default)]
+    struct Paused {
+        roles: Mutex<Vec<RoleName>>,
+        asked: Notify,
+        go_on: Notify,
+        loads: AtomicUsize,
+    }
+
+    fn user(id: UserId, roles: Vec<RoleName>) -> User {
+        User {
+            id,
+            username: "johndoe".into(),
+            email: None,
+            email_verified: false,
+            full_name: None,
+            is_active: true,
+            is_superuser: false,
+            roles,
+            created_at: Timestamp::from_millis(0),
+            updated_at: Timestamp::from_millis(0),
+            last_login_at: None,
+        }
+    }
+
+    struct Source(Arc<Paused>);
+
+    impl GrantSource for Source {
+        fn load_user(&self, id: UserId) -> Loading<Option<User>> {
+            let paused = Arc::clone(&self.0);
+            Box::pin(async move {
+                paused.loads.fetch_add(1, Ordering::SeqCst);
+                let roles = paused.roles.lock().unwrap().clone();
+                paused.asked.notify_one();
+                paused.go_on.notified().await;
+                Ok(Some(user(id, roles)))
+            })
+        }
+
+        fn load_policy(&self) -> Loading<Policy> {
+            Box::pin(async { Ok(Policy::default()) })
+        }
+    }
+
+    async fn rbac(paused: &Arc<Paused>) -> Rbac {
+        let settings = CacheSettings { max_users: 10, max_staleness: Duration::from_secs(30) };
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let freshness = Freshness::new(settings.max_staleness);
+        let source = Arc::new(Source(Arc::clone(paused)));
+        let here = Arbiter::current();
+        Rbac::start(source, settings, freshness, metrics, &here, &Lifecycle::default()).await.unwrap()
+    }
+
+    #[actix::test]
+    async fn a_slow_load_does_not_overtake_a_revocation() {
+        let paused = Arc::new(Paused::default());
+        *paused.roles.lock().unwrap() = vec![RoleName::admin()];
+        let rbac = rbac(&paused).await;
+        let id = UserId::generate();
+        let asking = {
+            let rbac = rbac.clone();
+            actix::spawn(async move { rbac.find_user(id).await })
+        };
+        // The load has read the role; now the role is taken away.
+        paused.asked.notified().await;
+        paused.roles.lock().unwrap().clear();
+        rbac.forget_user(id).await.unwrap();
+        paused.go_on.notify_one();
+        // It is read again, and only then told.
+        paused.asked.notified().await;
+        paused.go_on.notify_one();
+        let told = asking.await.unwrap().unwrap().unwrap();
+        assert_eq!(told.roles, vec![]);
+        assert_eq!(rbac.cached_user(id).unwrap().roles, vec![]);
+        assert_eq!(paused.loads.load(Ordering::SeqCst), 2);
+    }
+
+    #[actix::test]
+    async fn however_many_ask_a_user_is_loaded_once() {
+        let paused = Arc::new(Paused::default());
+        let rbac = rbac(&paused).await;
+        let id = UserId::generate();
+        let asking: Vec<_> = (0..50)
+            .map(|_| {
+                let rbac = rbac.clone();
+                actix::spawn(async move { rbac.find_user(id).await.unwrap().unwrap().id })
+            })
+            .collect();
+        paused.asked.notified().await;
+        // All of them are in the mailbox, or before it, by the time this message was handled.
+        rbac.forget_user(UserId::generate()).await.unwrap();
+        paused.go_on.notify_one();
+        for asked in asking {
+            assert_eq!(asked.await.unwrap(), id);
+        }
+        assert_eq!(paused.loads.load(Ordering::SeqCst), 1);
+    }
+}

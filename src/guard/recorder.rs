@@ -19,9 +19,9 @@ use super::naming::Naming;
 use super::note::AuditNote;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::{Guards, Principal};
+use crate::actors::{JournalError, WorkerJournal};
 use crate::domain::audit::{AuditEntry, Outcome, Source};
 use crate::domain::redact;
-use crate::journal::{JournalError, WorkerJournal};
 use crate::problem::ApiError;
 
 /// Records requests; the outermost middleware of the app, one for each worker.

@@ -122,10 +122,13 @@ where
 {
     let mut config = ManagerConfig::<C>::default();
     config.custom_setup = Box::new(move |_| connect());
-    config.recycling_method = RecyclingMethod::Fast;
+    // A query on every checkout would double what a look-up costs; whether the
+    // connection was closed, as by a restart of the server, is known without one.
+    config.recycling_method = RecyclingMethod::CustomFunction(Box::new(|connection: &mut C| {
+        let is_broken = connection.is_broken();
+        async move { if is_broken { Err(diesel::result::Error::BrokenTransactionManager) } else { Ok(()) } }.boxed()
+    }));
     let manager = AsyncDieselConnectionManager::<C>::new_with_config("", config);
-    // A query on every checkout would double what a look-up costs; a broken
-    // connection shows itself, and is tried once more on another one.
     Bb8::builder().max_size(size).connection_timeout(timeout).test_on_check_out(false).build_unchecked(manager)
 }
 

@@ -24,6 +24,7 @@ mod permissions;
 mod profile;
 mod proxies;
 mod public;
+mod readme;
 mod refresh;
 mod register;
 mod roles;

@@ -91,6 +91,21 @@ impl Launch {
         command
     }
 
+    /// What a shell script prints, run in this environment; `None` where there is no curl for it.
+    pub(crate) fn script(&self, script: &str) -> Option<String> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let has_curl = Command::new("curl").arg("--version").output().is_ok_and(|ran| ran.status.success());
+        if !has_curl {
+            return None;
+        }
+        let mut shell = Command::new("sh");
+        shell.args(["-e", "-c", script]).current_dir(self.home.path()).env_clear().envs(&self.env).env("PATH", path);
+        let ran = shell.stdin(Stdio::null()).output().expect("the shell starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(ran.status.success(), "{}\n{}", text(&ran.stdout), text(&ran.stderr));
+        Some(text(&ran.stdout))
+    }
+
     /// Runs a command to its end; one that does not end by itself is killed and fails the test.
     pub(crate) fn command_line(&self, arguments: &[&str], input: &str) -> Exit {
         let mut command = self.command(arguments);

@@ -1,0 +1,47 @@
+//! The README keeps its word: its walk is run line for line, and its table of settings is whole.
+
+use portcullis::config::VARIABLES;
+
+use crate::support::{TestApp, on_both_databases};
+
+const README: &str = include_str!("../../README.md");
+
+/// The walk's lines, for a service elsewhere and a program that is built already.
+fn walk(port: u16) -> String {
+    let walk = README.split("<!-- walk -->").nth(1).unwrap().split("<!-- /walk -->").next().unwrap();
+    let walk = walk.trim().trim_start_matches("```sh").trim_end_matches("```");
+    let by_cargo = "cargo run -q --release --";
+    assert!(walk.contains(by_cargo), "{walk}");
+    walk.replace("http://127.0.0.1:8080", &format!("http://127.0.0.1:{port}"))
+        .replace(by_cargo, env!("CARGO_BIN_EXE_portcullis"))
+}
+
+on_both_databases! {
+    async fn the_walk_gives_what_the_readme_shows(app: TestApp) {
+        let port = app.port();
+        let launch = app.launch.clone();
+        let Some(printed) = tokio::task::spawn_blocking(move || launch.script(&walk(port))).await.unwrap() else {
+            eprintln!("THE README'S WALK WAS NOT TESTED: there is no curl");
+            return;
+        };
+        for shown in [
+            r#""username":"johndoe""#,
+            r#""permissions":["projects:read","reports:read"]"#,
+            r#""detail":"Permission required: audit:read","code":"permission_required""#,
+            "a superuser with the role admin",
+            r#""action":"LIST_AUDIT_LOGS""#,
+            r#""outcome":"denied""#,
+        ] {
+            assert!(printed.contains(shown), "{shown} is not in\n{printed}");
+        }
+        assert!(printed.trim_end().ends_with(r#"{"results":[true,false]}"#), "{printed}");
+    }
+}
+
+#[test]
+fn the_table_of_settings_is_whole() {
+    for variable in VARIABLES {
+        let row = format!("| `{}` |", variable.name);
+        assert_eq!(README.matches(&row).count(), 1, "{}", variable.name);
+    }
+}
