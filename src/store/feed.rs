@@ -29,8 +29,8 @@ struct Seen {
 }
 
 enum Connection {
-    Sqlite(AsyncSqlite),
-    Postgres(AsyncPgConnection),
+    Sqlite(Box<AsyncSqlite>),
+    Postgres(Box<AsyncPgConnection>),
 }
 
 type ChangeRow = (String, i64, String, String);
@@ -78,8 +78,8 @@ impl ChangeFeed {
                 None => Connection::open(&pools.settings.database, timeout).await?,
             };
             let looked = match &mut connection {
-                Connection::Sqlite(connection) => look(connection, seen).await,
-                Connection::Postgres(connection) => look(connection, seen).await,
+                Connection::Sqlite(connection) => look(&mut **connection, seen).await,
+                Connection::Postgres(connection) => look(&mut **connection, seen).await,
             }?;
             Ok((connection, looked))
         };
@@ -98,8 +98,12 @@ impl ChangeFeed {
 impl Connection {
     async fn open(database: &Database, timeout: Duration) -> StoreResult<Self> {
         let opened = match database {
-            Database::Sqlite(path) => connect::async_sqlite(path).await.map(Self::Sqlite),
-            Database::Postgres(url) => connect::postgres(url, timeout).await.map(Self::Postgres),
+            Database::Sqlite(path) => {
+                connect::async_sqlite(path).await.map(|connection| Self::Sqlite(Box::new(connection)))
+            }
+            Database::Postgres(url) => {
+                connect::postgres(url, timeout).await.map(|connection| Self::Postgres(Box::new(connection)))
+            }
         };
         opened.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
