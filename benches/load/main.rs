@@ -1,0 +1,83 @@
+//! The load benchmark: `GET /auth/me` with everything on, against a bare actix handler in the same run.
+//!
+//! Both servers are processes of their own with two workers; the load comes from this one, over loopback.
+//! Other work on the machine hits all of them, so what counts are the ratios: the rounds alternate, a
+//! ratio is taken within one round, and what is printed is the median of the rounds.
+//!
+//! `cargo bench --bench load`, or `cargo bench --bench load -- --help`.
+
+mod answer;
+mod bare;
+mod client;
+mod http;
+mod options;
+mod postgres;
+mod processor;
+mod report;
+mod service;
+mod start;
+mod storm;
+mod subject;
+
+use std::process::ExitCode;
+
+use options::{Asked, Options, Part};
+use report::Report;
+
+/// The service's own allocator, so that the bare handler has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Whatever ends the benchmark before its report.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    match Options::parse(std::env::args().skip(1)) {
+        Ok(Asked::Bare) => done(bare::serve()),
+        Ok(Asked::Run(options)) => done(run(&options)),
+        Ok(Asked::Text(text)) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn done(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    // One thread: the load must leave the processor to the servers.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    let mut report = Report::default();
+    tasks.block_on(&runtime, async {
+        if options.has(Part::Answer) || options.has(Part::Copy) {
+            answer::measure(options, &mut report).await?;
+        }
+        if options.has(Part::Storm) {
+            storm::measure(options, &mut report).await?;
+        }
+        if options.has(Part::Start) {
+            start::measure(&mut report)?;
+        }
+        Ok::<(), Failure>(())
+    })?;
+    println!("{}", report.text(options));
+    Ok(())
+}
+
+/// Tells how far it is.
+fn progress(text: &str) {
+    eprintln!("load: {text}");
+}

@@ -1,0 +1,132 @@
+//! A private PostgreSQL cluster on a Unix socket, with its defaults: what is committed is on the disk.
+//!
+//! The cluster is on a temporary folder and serves nobody else. A shell that waits on a pipe from us
+//! stops it and removes the folder when the pipe closes, which it does however this process ends.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::Failure;
+
+const WATCHER: &str = r#"
+trap '' INT TERM HUP
+cat >/dev/null
+"$@" stop -s -D "$CLUSTER/data" -m fast
+rm -rf "$CLUSTER"
+"#;
+
+/// A running cluster; stopped when dropped.
+pub(crate) struct Cluster {
+    folder: PathBuf,
+    watcher: Child,
+}
+
+impl Cluster {
+    /// Starts one; `None` where there are no server binaries.
+    ///
+    /// # Errors
+    /// There are, but they fail.
+    pub(crate) fn start() -> Result<Option<Self>, Failure> {
+        let Some(binaries) = binaries() else { return Ok(None) };
+        // A socket's path is limited to 107 bytes, so not under a long TMPDIR.
+        let folder = tempfile::Builder::new().prefix("portcullis-pg.").tempdir_in("/tmp")?;
+        if is_root() {
+            done(Command::new("chown").arg("postgres:").arg(folder.path()))?;
+        }
+        let data = folder.path().join("data");
+        let initdb = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "-D"];
+        done(tool(&binaries, "initdb").args(initdb).arg(&data))?;
+        let cluster = Self::watched(folder, &binaries)?;
+        let options = format!("-c listen_addresses='' -c unix_socket_directories={}", cluster.folder.display());
+        let mut start = tool(&binaries, "pg_ctl");
+        start.args(["start", "-w", "-s", "-D"]).arg(&data).arg("-l").arg(cluster.folder.join("log"));
+        done(start.args(["-o", &options]))?;
+        Ok(Some(cluster))
+    }
+
+    /// From here on the watcher stops the cluster and removes the folder.
+    fn watched(folder: TempDir, binaries: &Path) -> Result<Self, Failure> {
+        let stop = tool(binaries, "pg_ctl");
+        let watcher = Command::new("sh")
+            .args(["-c", WATCHER, "sh"])
+            .arg(stop.get_program())
+            .args(stop.get_args())
+            .env("CLUSTER", folder.path())
+            .current_dir("/tmp")
+            // Its own group, so that an interrupt at the terminal leaves it to its work.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { folder: folder.keep(), watcher })
+    }
+
+    /// The `DATABASE_URL` of its database.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@localhost/postgres?host={}", self.folder.display())
+    }
+
+    /// Of the process whose children are the server's others.
+    ///
+    /// # Errors
+    /// The server is gone.
+    pub(crate) fn pid(&self) -> Result<u32, Failure> {
+        let text = fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        Ok(text.lines().next().unwrap_or_default().trim().parse()?)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.watcher.stdin.take());
+        // What it can't remove is in the temporary folder.
+        let _ = self.watcher.wait();
+    }
+}
+
+/// The folder of `initdb`: on the PATH, else Debian's newest.
+fn binaries() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).find(|folder| folder.join("initdb").exists());
+    on_path.or_else(|| {
+        let versions = fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(Result::ok);
+        let version = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).max()?;
+        let folder = PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"));
+        folder.join("initdb").exists().then_some(folder)
+    })
+}
+
+/// One of PostgreSQL's programs; as user `postgres` where we are root, which they refuse.
+fn tool(binaries: &Path, name: &str) -> Command {
+    let program = binaries.join(name);
+    let mut command = if is_root() {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.current_dir("/tmp");
+    command
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Runs a program whose output is of interest only where it fails.
+fn done(command: &mut Command) -> Result<(), Failure> {
+    // Not `output()`: a server started in the background would hold its pipes open.
+    let log = tempfile::NamedTempFile::new()?;
+    command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?);
+    let status = command.status()?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {status}: {}", fs::read_to_string(log.path())?).into())
+}
