@@ -100,7 +100,9 @@ fn every_reference_leads_somewhere() {
 /// A second reader's opinion.
 #[test]
 fn the_description_is_valid_openapi_3_1() {
+    // The schema of 3.1 has a URI reference here; this reader wants it absolute.
     let text = serde_json::to_string(&description()).unwrap();
+    let text = text.replace("\"tokenUrl\":\"/auth/login\"", "\"tokenUrl\":\"http://127.0.0.1/auth/login\"");
     let spec = oas3::from_json(&text).unwrap();
     assert!(spec.openapi.starts_with("3.1"));
     assert_eq!(spec.paths.as_ref().map_or(0, |paths| paths.len()), description()["paths"].as_object().unwrap().len());

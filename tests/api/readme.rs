@@ -2,7 +2,7 @@
 
 use portcullis::config::VARIABLES;
 
-use crate::support::{TestApp, on_both_databases};
+use crate::support::{Database, on_both_databases};
 
 const README: &str = include_str!("../../README.md");
 
@@ -17,7 +17,9 @@ fn walk(port: u16) -> String {
 }
 
 on_both_databases! {
-    async fn the_walk_gives_what_the_readme_shows(app: TestApp) {
+    async fn the_walk_gives_what_the_readme_shows(database: Database) {
+        let fresh = database.app().without("BOOTSTRAP_ADMIN_USERNAME").without("BOOTSTRAP_ADMIN_EMAIL");
+        let app = fresh.without("BOOTSTRAP_ADMIN_PASSWORD").start().await;
         let port = app.port();
         let launch = app.launch.clone();
         let Some(printed) = tokio::task::spawn_blocking(move || launch.script(&walk(port))).await.unwrap() else {
