@@ -32,7 +32,7 @@ struct Round {
 ///
 /// # Errors
 /// A server fails, or answers anything but 200.
-pub(crate) async fn measure(options: &Options, report: &mut Report) -> Result<(), Failure> {
+pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Failure> {
     let bare = Server::bare()?;
     let mut subjects = vec![Subject::start("SQLite", None)?];
     let mut plan = Vec::new();
@@ -54,11 +54,11 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Result<()
         for series in &mut plan {
             let subject = &mut subjects[series.subject];
             progress(&format!("round {round} of {}: bare handler", options.rounds));
-            let sample = bare_window(options, &bare).await?;
+            let sample = bare_window(options, &bare)?;
             let (bare_per_second, bare_us) = (sample.window.per_second(), sample.answer_us());
             bares.push(sample);
             progress(&format!("round {round} of {}: {}", options.rounds, series.title(subject)));
-            let ours = subject.window(series.copy, options).await?;
+            let ours = subject.window(series.copy, options)?;
             series.rounds.push(Round { bare_per_second, bare_us, ours });
         }
     }

@@ -1,23 +1,29 @@
 //! The load: keep-alive connections that each ask again as soon as they are answered, or at a pace.
 //!
-//! It leaves the processor to the servers: one thread, one read and one write a request, and of an
-//! answer nothing is looked at but status and length.
+//! It leaves the processor to the servers: one read and one write a request, and of an answer nothing is
+//! looked at but status and length. It has as many threads as the servers have, so that it is never the
+//! load that a figure is bounded by.
 
-use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::Failure;
 use crate::http::Head;
 
-/// Where a window ends though its time is not over.
-const MAX_REQUESTS: usize = 2_000_000;
+/// What a thread records in a window at most.
+const MAX_REQUESTS: usize = 20_000_000;
+
+const THREADS: usize = crate::service::WORKERS;
 
 /// What to ask, and how.
 pub(crate) struct Load {
@@ -53,36 +59,61 @@ impl Window {
 
 /// A load that runs. Ends when dropped.
 pub(crate) struct Running {
-    tally: Rc<Tally>,
-    connections: JoinSet<Result<(), Failure>>,
+    threads: Vec<Asking>,
+    failures: mpsc::Receiver<Failure>,
 }
 
+/// One of its threads.
+struct Asking {
+    tally: Arc<Tally>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
 struct Tally {
-    is_recording: Cell<bool>,
-    latencies: RefCell<Vec<u32>>,
-    answered: Cell<u64>,
-    is_full: Notify,
+    is_recording: AtomicBool,
+    /// In microseconds.
+    latencies: Mutex<Vec<u32>>,
+    answered: AtomicU64,
+    end: Notify,
 }
 
 impl Load {
-    /// Begins to ask; within a `LocalSet`.
-    pub(crate) fn begin(&self) -> Running {
-        let tally = Rc::new(Tally {
-            is_recording: Cell::new(false),
-            latencies: RefCell::new(Vec::with_capacity(1 << 18)),
-            answered: Cell::new(0),
-            is_full: Notify::new(),
-        });
-        let request: Rc<[u8]> = self.request.as_slice().into();
-        let mut connections = JoinSet::new();
-        for number in 0..self.connections {
-            let (tally, request, target) = (Rc::clone(&tally), Rc::clone(&request), self.target);
-            // Paced connections begin one after another, not all at once.
-            let pace =
-                self.every.map(|every| (Instant::now() + every * number as u32 / self.connections as u32, every));
-            connections.spawn_local(async move { ask(target, &request, pace, &tally).await });
+    /// Begins to ask.
+    ///
+    /// # Errors
+    /// A thread can't be started.
+    pub(crate) fn begin(&self) -> Result<Running, Failure> {
+        let (failed, failures) = mpsc::channel();
+        let mut running = Running { threads: Vec::new(), failures };
+        let begin = Instant::now();
+        let count = THREADS.min(self.connections);
+        for thread in 0..count {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let tally = Arc::new(Tally::default());
+            let (request, target, tallied) = (self.request.clone(), self.target, Arc::clone(&tally));
+            let paces: Vec<Option<Pace>> = (0..self.connections)
+                .filter(|number| number % count == thread)
+                .map(|number| {
+                    // One after another, not all at once.
+                    self.every.map(|every| Pace {
+                        due: begin + every.mul_f64(number as f64 / self.connections as f64),
+                        every,
+                    })
+                })
+                .collect();
+            let failed = failed.clone();
+            let thread = std::thread::spawn(move || {
+                let asking = LocalSet::new();
+                let ended = asking.block_on(&runtime, ask_all(target, request.into(), paces, tallied));
+                if let Err(failure) = ended {
+                    // Nobody listens once the load is dropped.
+                    let _ = failed.send(failure);
+                }
+            });
+            running.threads.push(Asking { tally, thread: Some(thread) });
         }
-        Running { tally, connections }
+        Ok(running)
     }
 }
 
@@ -91,11 +122,11 @@ impl Running {
     ///
     /// # Errors
     /// A connection failed, or was not answered 200.
-    pub(crate) async fn pass(&mut self, time: Duration) -> Result<(), Failure> {
-        tokio::select! {
-            biased;
-            ended = self.connections.join_next() => Err(failure(ended)),
-            () = tokio::time::sleep(time) => Ok(()),
+    pub(crate) fn pass(&self, time: Duration) -> Result<(), Failure> {
+        match self.failures.recv_timeout(time) {
+            Ok(failure) => Err(failure),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err("the load ended by itself".into()),
         }
     }
 
@@ -103,63 +134,103 @@ impl Running {
     ///
     /// # Errors
     /// A connection failed, or was not answered 200.
-    pub(crate) async fn record<T>(
-        &mut self,
+    pub(crate) fn record<T>(
+        &self,
         time: Duration,
         mut observe: impl FnMut() -> Result<T, Failure>,
     ) -> Result<(Window, T, T), Failure> {
         let before = observe()?;
         let begun = Instant::now();
-        self.tally.is_recording.set(true);
-        tokio::select! {
-            ended = self.connections.join_next() => return Err(failure(ended)),
-            () = tokio::time::sleep(time) => {}
-            () = self.tally.is_full.notified() => {}
-        }
-        self.tally.is_recording.set(false);
+        self.set_recording(true);
+        self.pass(time)?;
+        self.set_recording(false);
         let elapsed = begun.elapsed();
         let after = observe()?;
-        let mut latencies = self.tally.latencies.take();
+        let mut latencies = Vec::new();
+        for asking in &self.threads {
+            latencies.append(&mut asking.tally.latencies());
+        }
         latencies.sort_unstable();
         Ok((Window { elapsed, latencies }, before, after))
     }
 
+    fn set_recording(&self, is_recording: bool) {
+        for asking in &self.threads {
+            asking.tally.is_recording.store(is_recording, Ordering::Relaxed);
+        }
+    }
+
     /// Answers since the beginning, recorded or not.
     pub(crate) fn answered(&self) -> u64 {
-        self.tally.answered.get()
+        self.threads.iter().map(|asking| asking.tally.answered.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Ends the load; gives all its answers, recorded or not.
+    pub(crate) fn end(mut self) -> u64 {
+        self.stop();
+        self.answered()
+    }
+
+    fn stop(&mut self) {
+        for asking in &self.threads {
+            asking.tally.end.notify_one();
+        }
+        for asking in &mut self.threads {
+            if let Some(thread) = asking.thread.take() {
+                // It tells its failures itself.
+                let _ = thread.join();
+            }
+        }
     }
 }
 
-/// Connections end only where something went wrong.
-fn failure(ended: Option<Result<Result<(), Failure>, tokio::task::JoinError>>) -> Failure {
-    match ended {
-        Some(Ok(Err(failure))) => failure,
-        Some(Err(error)) => error.into(),
-        Some(Ok(Ok(()))) | None => "the load ended by itself".into(),
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
-async fn ask(
+/// When a connection asks next.
+struct Pace {
+    due: Instant,
+    every: Duration,
+}
+
+/// The connections of one thread, until the end is told.
+async fn ask_all(
     target: SocketAddr,
-    request: &[u8],
-    mut pace: Option<(Instant, Duration)>,
-    tally: &Tally,
+    request: Rc<[u8]>,
+    paces: Vec<Option<Pace>>,
+    tally: Arc<Tally>,
 ) -> Result<(), Failure> {
+    let mut connections = JoinSet::new();
+    for pace in paces {
+        let (request, tally) = (Rc::clone(&request), Arc::clone(&tally));
+        connections.spawn_local(async move { ask(target, &request, pace, &tally).await });
+    }
+    tokio::select! {
+        () = tally.end.notified() => Ok(()),
+        // They end only where something went wrong.
+        Some(ended) = connections.join_next() => ended?,
+    }
+}
+
+async fn ask(target: SocketAddr, request: &[u8], mut pace: Option<Pace>, tally: &Tally) -> Result<(), Failure> {
     let mut stream = TcpStream::connect(target).await?;
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 16 << 10];
     loop {
         let begun = match &mut pace {
             None => Instant::now(),
-            Some((due, every)) => {
-                let begun = wait_until(*due).await;
-                *due += *every;
+            Some(pace) => {
+                let begun = wait_until(pace.due).await;
+                pace.due += pace.every;
                 begun
             }
         };
         stream.write_all(request).await?;
         read_answer(&mut stream, &mut buffer).await?;
-        tally.note(begun.elapsed());
+        tally.note(begun.elapsed())?;
     }
 }
 
@@ -194,15 +265,19 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Fa
 }
 
 impl Tally {
-    fn note(&self, latency: Duration) {
-        self.answered.set(self.answered.get() + 1);
-        if self.is_recording.get() {
-            let mut latencies = self.latencies.borrow_mut();
+    fn latencies(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, latency: Duration) -> Result<(), Failure> {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if self.is_recording.load(Ordering::Relaxed) {
+            let mut latencies = self.latencies();
             latencies.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
-            if latencies.len() == MAX_REQUESTS {
-                self.is_recording.set(false);
-                self.is_full.notify_one();
+            if latencies.len() > MAX_REQUESTS {
+                return Err("more answers than a window holds: give fewer --seconds".into());
             }
         }
+        Ok(())
     }
 }

@@ -29,7 +29,7 @@ use report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Whatever ends the benchmark before its report.
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     match Options::parse(std::env::args().skip(1)) {
@@ -57,22 +57,16 @@ fn done(result: Result<(), Failure>) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    // One thread: the load must leave the processor to the servers.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = tokio::task::LocalSet::new();
     let mut report = Report::default();
-    tasks.block_on(&runtime, async {
-        if options.has(Part::Answer) || options.has(Part::Copy) {
-            answer::measure(options, &mut report).await?;
-        }
-        if options.has(Part::Storm) {
-            storm::measure(options, &mut report).await?;
-        }
-        if options.has(Part::Start) {
-            start::measure(&mut report)?;
-        }
-        Ok::<(), Failure>(())
-    })?;
+    if options.has(Part::Answer) || options.has(Part::Copy) {
+        answer::measure(options, &mut report)?;
+    }
+    if options.has(Part::Storm) {
+        storm::measure(options, &mut report)?;
+    }
+    if options.has(Part::Start) {
+        start::measure(&mut report)?;
+    }
     println!("{}", report.text(options));
     Ok(())
 }

@@ -22,22 +22,22 @@ const ALWAYS_GOOD_MS: f64 = 15.0;
 ///
 /// # Errors
 /// A server fails, or answers anything but 200.
-pub(crate) async fn measure(options: &Options, report: &mut Report) -> Result<(), Failure> {
+pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Failure> {
     let home = tempfile::Builder::new().prefix("portcullis-load.").tempdir()?;
     let server = Server::ours(home.path(), None, BCRYPT_COST)?;
     let request = server.me_request()?;
-    let mut asking = Load { target: server.address, request, connections: ASKING, every: Some(PACE) }.begin();
-    asking.pass(Duration::from_secs(1)).await?;
+    let asking = Load { target: server.address, request, connections: ASKING, every: Some(PACE) }.begin()?;
+    asking.pass(Duration::from_secs(1))?;
     progress("GET /auth/me at a pace, nobody logs in");
-    let idle = windows(&mut asking, options).await?;
+    let idle = windows(&asking, options)?;
     progress(&format!("GET /auth/me at a pace, {CLIENTS} clients log in"));
     let logins = Load { target: server.address, request: Server::login_request(), connections: CLIENTS, every: None };
-    let mut logins = logins.begin();
-    asking.pass(Duration::from_secs(1)).await?;
+    let logins = logins.begin()?;
+    asking.pass(Duration::from_secs(1))?;
     let (begun, before) = (std::time::Instant::now(), logins.answered());
-    let storm = windows(&mut asking, options).await?;
+    let storm = windows(&asking, options)?;
     let rate = (logins.answered() - before) as f64 / begun.elapsed().as_secs_f64();
-    logins.pass(Duration::ZERO).await?;
+    logins.pass(Duration::ZERO)?;
     drop((asking, logins));
 
     let limit = (MOST_TIMES * idle.p99).max(ALWAYS_GOOD_MS);
@@ -61,10 +61,10 @@ struct Paced {
     p99: f64,
 }
 
-async fn windows(asking: &mut Running, options: &Options) -> Result<Paced, Failure> {
+fn windows(asking: &Running, options: &Options) -> Result<Paced, Failure> {
     let mut windows = Vec::new();
     for _ in 0..options.rounds {
-        windows.push(asking.record(options.window, || Ok(())).await?.0);
+        windows.push(asking.record(options.window, || Ok(()))?.0);
     }
     Ok(Paced {
         per_second: median(windows.iter().map(|window| window.per_second())),

@@ -104,21 +104,21 @@ impl Subject {
     ///
     /// # Errors
     /// The server fails, or answers anything but 200.
-    pub(crate) async fn window(&mut self, copy: Copy, options: &Options) -> Result<Sample, Failure> {
+    pub(crate) fn window(&mut self, copy: Copy, options: &Options) -> Result<Sample, Failure> {
         let lock = match copy {
             Copy::HeldBack => Some(lock_audit_log(self.home.path())?),
             Copy::Running => None,
         };
-        let mut running = load(options, &self.server, self.request.clone());
-        running.pass(WARM_UP).await?;
+        let running = load(options, &self.server, self.request.clone())?;
+        running.pass(WARM_UP)?;
         let observe = || {
             let count = self.server.audit_count()?;
             let database = self.cluster.as_ref().map(|cluster| processor::spent_with_children(cluster.pid()?));
             Ok((count.written, database.transpose()?, Spent::of(self.server.pid())?))
         };
-        let (window, before, after) = running.record(options.window, observe).await?;
-        self.recorded += running.answered();
-        drop((running, lock));
+        let (window, before, after) = running.record(options.window, observe)?;
+        self.recorded += running.end();
+        drop(lock);
         let left = self.recorded.saturating_sub(after.0);
         let drain = self.server.drained(self.recorded)?;
         let (records, spent) = (after.0 - before.0, after.2.since(before.2));
@@ -135,14 +135,14 @@ impl Subject {
 ///
 /// # Errors
 /// The server fails.
-pub(crate) async fn bare_window(options: &Options, server: &Server) -> Result<Sample, Failure> {
-    let mut running = load(options, server, http::get("/", None));
-    running.pass(WARM_UP).await?;
-    let (window, before, after) = running.record(options.window, || Spent::of(server.pid())).await?;
+pub(crate) fn bare_window(options: &Options, server: &Server) -> Result<Sample, Failure> {
+    let running = load(options, server, http::get("/", None))?;
+    running.pass(WARM_UP)?;
+    let (window, before, after) = running.record(options.window, || Spent::of(server.pid()))?;
     Ok(Sample { window, spent: after.since(before), copied: None })
 }
 
-fn load(options: &Options, server: &Server, request: Vec<u8>) -> Running {
+fn load(options: &Options, server: &Server, request: Vec<u8>) -> Result<Running, Failure> {
     Load { target: server.address, request, connections: options.connections, every: None }.begin()
 }
 
