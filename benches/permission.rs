@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::actors::{CacheSettings, Lifecycle, Freshness, GrantSource, Loading, Rbac};
+use portcullis::actors::{CacheSettings, Freshness, GrantSource, Lifecycle, Loading, Rbac};
 use portcullis::domain::{Permission, PermissionInfo, Policy, Role, RoleName, Timestamp, User, UserId};
 use portcullis::metrics::Metrics;
 
@@ -73,7 +73,7 @@ async fn measure(roles: usize) -> Result<[f64; 3], Failure> {
     let (id, registry) = (user.id, prometheus::Registry::new());
     let bound = Duration::from_secs(3600);
     // What ends the arbiter's actors here is the end of the measuring.
-    let draining = Lifecycle::default();
+    let lifecycle = Lifecycle::default();
     draining.begin();
     let rbac = Rbac::start(
         Arc::new(Source { roles, user }),
@@ -81,7 +81,7 @@ async fn measure(roles: usize) -> Result<[f64; 3], Failure> {
         Freshness::new(bound),
         Metrics::register(&registry)?,
         &actix::Arbiter::current(),
-        &draining,
+        &lifecycle,
     )
     .await?;
     let user = rbac.find_user(id).await?.ok_or("no user")?;

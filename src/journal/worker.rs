@@ -225,8 +225,7 @@ mod tests {
     use crate::journal::{JournalSettings, Reader};
 
     fn open(path: &Path, committed: &HashMap<WriterId, u64>, max_bytes: u64) -> Folder {
-        let settings =
-            JournalSettings { folder: path.to_owned(), fsync: Fsync::Always, max_bytes, keep_segments: 0 };
+        let settings = JournalSettings { folder: path.to_owned(), fsync: Fsync::Always, max_bytes, keep_segments: 0 };
         let clock: SharedClock = Arc::new(MockClock::at(Timestamp::from_millis(1_700_000_000_000)));
         Folder::open(settings, clock, committed).unwrap()
     }
