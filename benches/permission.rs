@@ -72,9 +72,7 @@ async fn measure(roles: usize) -> Result<[f64; 3], Failure> {
     let user = user(roles)?;
     let (id, registry) = (user.id, prometheus::Registry::new());
     let bound = Duration::from_secs(3600);
-    // What ends the arbiter's actors here is the end of the measuring.
     let lifecycle = Lifecycle::default();
-    draining.begin();
     let rbac = Rbac::start(
         Arc::new(Source { roles, user }),
         CacheSettings { max_users: 1000, max_staleness: bound },

@@ -210,7 +210,7 @@ impl Application {
     /// The server failed.
     pub async fn run_until_stopped(self) -> Result<(), AppError> {
         log::info!("portcullis {} is listening on http://{}", env!("CARGO_PKG_VERSION"), self.address);
-        stop_on_signal(self.server.handle())?;
+        stop_on_signal(self.server.handle(), self.lifecycle.clone())?;
         let served = self.server.await;
         log::info!("draining");
         self.lifecycle.draining();
@@ -236,7 +236,7 @@ fn attach(audit: &Audit) -> WorkerJournal {
     }
 }
 
-fn stop_on_signal(server: ServerHandle) -> Result<(), AppError> {
+fn stop_on_signal(server: ServerHandle, lifecycle: Lifecycle) -> Result<(), AppError> {
     let listen = |kind| signal(kind).map_err(|error| AppError::failed("signals", error));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     actix::spawn(async move {
@@ -244,6 +244,8 @@ fn stop_on_signal(server: ServerHandle) -> Result<(), AppError> {
             _ = terminate.recv() => log::info!("SIGTERM: no more connections are accepted"),
             _ = interrupt.recv() => log::info!("SIGINT: no more connections are accepted"),
         }
+        // The workers take handles with them, and with the last one its actor ends.
+        lifecycle.draining();
         server.stop(true).await;
     });
     Ok(())

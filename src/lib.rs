@@ -1,4 +1,52 @@
-//! Portcullis: authentication, authorization and audit for APIs.
+//! Portcullis: authentication, authorization and audit for APIs, as one program
+//! and as guards for other actix apps.
+//!
+//! # The way a request goes
+//!
+//! ```text
+//! client -> api (HTTP only) -> guard (who is it, may they) -> actors (handles) -> store (SQL)
+//!              \__ recorder: every request, one audit record, in the journal before the answer leaves
+//! ```
+//!
+//! One direction; answers come back as types of the [`domain`]. A module uses
+//! only those below it, which `tests/structure.rs` pins.
+//!
+//! # Words
+//!
+//! - **Authentication**: who is it? **Authorization**: may they?
+//! - **User**: an account. **Principal**: the user that a request acts as.
+//! - **Session**: one sign-in, from its login to its end; its tokens end with it.
+//! - **Permission**: `resource:action`. **Role**: a named set of permissions. **Grant**: a
+//!   permission in a role. **Assignment**: a role of a user.
+//! - **Superuser**: a user who has every permission and passes every role check.
+//! - **Audit record**: who did what to which resource, from where, and how it ended.
+//! - **Journal**: files to which records are appended before the answer leaves.
+//!   **Writer**: one append-only source of records, numbered without gaps.
+//! - **Change feed**: numbered changes in the database, by which every instance forgets what it held.
+//!
+//! # As a library
+//!
+//! ```no_run
+//! use actix_web::{HttpResponse, web};
+//! use portcullis::guard::{Principal, require_permission, require_role};
+//!
+//! async fn create_project(principal: Principal) -> HttpResponse {
+//!     HttpResponse::Created().body(format!("made by {}", principal.username()))
+//! }
+//!
+//! fn configure(cfg: &mut web::ServiceConfig) {
+//!     cfg.service(
+//!         web::resource("/projects")
+//!             .route(web::post().to(create_project).wrap(require_permission("projects:create"))),
+//!     )
+//!     .service(
+//!         web::resource("/users/{user_id}")
+//!             .route(web::delete().to(HttpResponse::NoContent).wrap(require_role("admin"))),
+//!     );
+//! }
+//! ```
+//!
+//! The app mounts [`guard::Guards`] as `web::Data`; see `tests/guard.rs` for a whole app.
 #![forbid(unsafe_code)]
 
 pub mod actors;
@@ -15,3 +63,5 @@ pub mod problem;
 pub mod store;
 
 pub use domain::{Permission, RoleName};
+pub use guard::{Principal, require_authentication, require_permission, require_role};
+pub use problem::ApiError;

@@ -6,8 +6,9 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue, TryIntoHeaderValue};
 use actix_web::{HttpResponse, ResponseError};
+use actix_web_httpauth::headers::www_authenticate::bearer::{self, Bearer};
 use serde::Serialize;
 
 use crate::domain::{FieldError, Permission, RoleName};
@@ -182,20 +183,19 @@ impl ApiError {
 
     fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = Vec::new();
-        match self {
-            Self::NotAuthenticated => {
-                headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-            }
-            // RFC 6750 §3.1: where a token was sent, what is wrong with it.
+        // RFC 6750 §3: where a token was sent, what is wrong with it. One parameter at
+        // most: between several the library leaves out RFC 9110's commas.
+        let challenge = match self {
+            Self::NotAuthenticated | Self::InvalidCredentials => Some(Bearer::default()),
             Self::TokenExpired | Self::TokenRevoked | Self::TokenInvalid(_) => {
-                let value = format!("Bearer error=\"invalid_token\", error_description=\"{}\"", self.detail());
-                if let Ok(value) = HeaderValue::from_str(&value) {
-                    headers.push((header::WWW_AUTHENTICATE, value));
-                }
+                Some(Bearer::build().error(bearer::Error::InvalidToken).finish())
             }
-            Self::InvalidCredentials => {
-                headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-            }
+            _ => None,
+        };
+        if let Some(value) = challenge.and_then(|challenge| challenge.try_into_value().ok()) {
+            headers.push((header::WWW_AUTHENTICATE, value));
+        }
+        match self {
             Self::MethodNotAllowed(allow) => {
                 if let Ok(value) = HeaderValue::from_str(allow) {
                     headers.push((header::ALLOW, value));

@@ -29,6 +29,7 @@ const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store"]),
     ("actix_web", &["problem", "guard", "api", "app"]),
     ("actix", &["actors", "app", "cli"]),
+    ("actix_web_httpauth", &["problem"]),
     ("jsonwebtoken", &["actors"]),
     ("bcrypt", &["actors"]),
     ("clap", &["cli"]),

@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 use super::vital::{Lifecycle, Vital};
 use super::{ServiceError, ServiceResult};
 use crate::clock::SharedClock;
-use crate::domain::audit::{AuditFilter, AuditRecord};
-use crate::domain::{Page, Slice, WriterId};
+use crate::domain::audit::{AuditFilter, AuditRecord, Outcome};
+use crate::domain::{Page, RecordId, Slice, WriterId};
 use crate::journal::{Batch, Folder, JournalError, JournalSettings, Reader, WorkerJournal};
 use crate::metrics::AuditMetrics;
 use crate::store::{AuditError, AuditSink, Numbered, Store};
@@ -35,9 +35,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-/// How long a question waits for what was answered before it.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the end of the service waits for the database.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
@@ -121,7 +118,7 @@ impl Audit {
     /// # Errors
     /// The database does not take it in time.
     pub async fn flush(&self) -> ServiceResult<()> {
-        self.flush_within(FLUSH_PATIENCE).await
+        self.flush_within(self.store.patience()).await
     }
 
     async fn flush_within(&self, patience: Duration) -> ServiceResult<()> {
@@ -380,31 +377,23 @@ impl Copier {
         Ok(())
     }
 
+    /// What stands in a refused record's place: the same id and time, none of the text. Where
+    /// even that is refused, for the id is in the table already, another id.
     fn stub_of(&self, culprit: AuditRecord, why: &str) -> Result<AuditRecord, AuditError> {
-        if culprit.metadata.get("set_aside").is_some() {
-            // Not even the stub is taken, as where its id is in the table already: nobody can mend that here.
-            return Err(AuditError::Unavailable(format!(
-                "record {} is refused, and so is its stub: {why}",
-                culprit.id
-            )));
+        match culprit.metadata.get("set_aside") {
+            None => {
+                log::error!("audit record {} is refused and kept in set-aside.ndjson: {why}", culprit.id);
+                self.metrics.set_aside.inc();
+                let line = serde_json::to_vec(&culprit).map_err(|error| AuditError::Unavailable(error.to_string()))?;
+                self.folder.set_aside(&line).map_err(|error| AuditError::Unavailable(error.to_string()))?;
+                Ok(AuditRecord::stub(&culprit, culprit.id))
+            }
+            Some(_) if culprit.outcome == Outcome::Error && culprit.request_id.is_none() => {
+                let stub = AuditRecord::stub(&culprit, RecordId::generate());
+                Ok(AuditRecord { request_id: Some(culprit.id.to_string().into()), ..stub })
+            }
+            Some(_) => Err(AuditError::Unavailable(format!("a stub of record {} is refused: {why}", culprit.id))),
         }
-        log::error!("audit record {} is refused by the database and kept in set-aside.ndjson: {why}", culprit.id);
-        self.metrics.set_aside.inc();
-        let line = serde_json::to_vec(&culprit).map_err(|error| AuditError::Unavailable(error.to_string()))?;
-        self.folder.set_aside(&line).map_err(|error| AuditError::Unavailable(error.to_string()))?;
-        Ok(AuditRecord {
-            username: None,
-            resource_type: None,
-            resource_id: None,
-            ip_address: None,
-            user_agent: None,
-            request_method: None,
-            request_path: None,
-            request_id: None,
-            outcome: crate::domain::audit::Outcome::Error,
-            metadata: serde_json::json!({ "set_aside": "the database refused this record; see set-aside.ndjson" }),
-            ..culprit
-        })
     }
 
     /// Segments that are in the database go, but for as many as shippers are given.

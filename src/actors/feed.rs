@@ -40,6 +40,8 @@ struct Reader {
     freshness: Freshness,
     metrics: Metrics,
     is_failing: bool,
+    /// Changes were read and could not be applied: everything held has to be forgotten.
+    has_missed: bool,
 }
 
 impl Feed {
@@ -63,7 +65,7 @@ impl Feed {
         rbac.reload().await?;
         let (stop, stopped) = watch::channel(false);
         let vital = lifecycle.vital("change feed");
-        let reader = Reader { feed, store, rbac, tokens, freshness, metrics, is_failing: false };
+        let reader = Reader { feed, store, rbac, tokens, freshness, metrics, is_failing: false, has_missed: false };
         arbiter.spawn(async move {
             let _vital = vital;
             reader.run(stopped).await;
@@ -107,7 +109,13 @@ impl Reader {
 
     async fn look(&mut self, began: Instant) {
         let done = match self.feed.poll().await {
-            Ok(changes) => self.apply(changes).await,
+            Ok(changes) => {
+                let changes = if self.has_missed { vec![Change::Gap] } else { changes };
+                let applied = self.apply(changes).await;
+                // The feed tells a change once.
+                self.has_missed = applied.is_err();
+                applied
+            }
             Err(error) => Err(error.into()),
         };
         match done {

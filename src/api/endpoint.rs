@@ -98,11 +98,13 @@ impl Guard for MethodGuard {
 /// Mounts the endpoints that `belongs` picks: a resource for each path, with 405 and `Allow` for
 /// the methods that it does not have.
 pub(super) fn mount(cfg: &mut web::ServiceConfig, endpoints: &[Endpoint], belongs: impl Fn(&Endpoint) -> bool) {
-    let mut by_path: BTreeMap<&'static str, Vec<&Endpoint>> = BTreeMap::new();
+    // Patterns without variables first: they are compared, the others are matched by regular
+    // expressions, and the router tries them in this order. No two of ours fit the same path.
+    let mut by_path: BTreeMap<(bool, &'static str), Vec<&Endpoint>> = BTreeMap::new();
     for endpoint in endpoints.iter().filter(|endpoint| belongs(endpoint)) {
-        by_path.entry(endpoint.path).or_default().push(endpoint);
+        by_path.entry((endpoint.path.contains('{'), endpoint.path)).or_default().push(endpoint);
     }
-    for (path, endpoints) in by_path {
+    for ((_, path), endpoints) in by_path {
         let allow = allowed_methods(&endpoints);
         let mut resource = web::resource(path);
         for endpoint in &endpoints {

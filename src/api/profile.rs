@@ -1,5 +1,7 @@
 //! The caller's own account.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, Route, web};
 use secrecy::SecretString;
@@ -10,7 +12,7 @@ use super::Services;
 use super::body::{Json, nullable};
 use super::endpoint::{Endpoint, Needs};
 use super::users::{Changes, parse_email, parse_full_name};
-use crate::domain::{Permission, User, UserChange};
+use crate::domain::{Permission, RoleName, Timestamp, User, UserChange, UserId};
 use crate::guard::{AuditNote, Principal};
 use crate::problem::ApiError;
 
@@ -28,14 +30,51 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// The caller's account, with all that they may.
+/// The caller's account, with all that they may: a user's fields, and `permissions`.
+// Written out rather than flattened: this is the answer that is asked for most.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Profile<'a> {
-    #[serde(flatten)]
-    user: &'a User,
+    #[schema(value_type = String, format = Uuid, example = "0197e0a0-7c1e-7d3a-9b7e-0242ac120002")]
+    id: UserId,
+    #[schema(value_type = String, example = "johndoe")]
+    username: &'a str,
+    #[schema(example = "john@example.com")]
+    email: Option<&'a str>,
+    email_verified: bool,
+    #[schema(example = "John Doe")]
+    full_name: Option<&'a str>,
+    is_active: bool,
+    is_superuser: bool,
+    #[schema(value_type = Vec<String>, example = json!(["viewer"]))]
+    roles: &'a [RoleName],
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_login_at: Option<Timestamp>,
     /// Sorted.
     #[schema(value_type = Vec<String>, example = json!(["projects:read", "reports:read"]))]
-    permissions: Vec<Permission>,
+    permissions: BTreeSet<Permission>,
+}
+
+impl<'a> Profile<'a> {
+    fn of(user: &'a User, permissions: BTreeSet<Permission>) -> Self {
+        Self {
+            id: user.id,
+            username: &user.username,
+            email: user.email.as_deref(),
+            email_verified: user.email_verified,
+            full_name: user.full_name.as_deref(),
+            is_active: user.is_active,
+            is_superuser: user.is_superuser,
+            roles: &user.roles,
+            created_at: user.created_at,
+            updated_at: user.updated_at,
+            last_login_at: user.last_login_at,
+            permissions,
+        }
+    }
 }
 
 /// Read the own account
@@ -43,8 +82,8 @@ pub(super) struct Profile<'a> {
 /// **Permissions**: any user.
 #[utoipa::path(get, path = "/auth/me", tag = "Account", responses((status = 200, description = "The account", body = Profile)))]
 async fn read(principal: Principal, services: web::Data<Services>) -> HttpResponse {
-    let permissions = services.rbac.policy().permissions_of(principal.user()).into_iter().collect();
-    HttpResponse::Ok().json(Profile { user: principal.user(), permissions })
+    let permissions = services.rbac.policy().permissions_of(principal.user());
+    HttpResponse::Ok().json(Profile::of(principal.user(), permissions))
 }
 
 /// A change of the own account; what is absent stays.

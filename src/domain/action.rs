@@ -50,6 +50,7 @@ const RESERVED: &[&str] = &[
     "READ_AUDIT_STATS",
     "READ_AUDIT_CHECKPOINT",
     "UNKNOWN_ROUTE",
+    "SET_ASIDE",
 ];
 
 /// Whether an action is one of the service's own: what a caller sends can

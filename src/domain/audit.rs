@@ -176,6 +176,32 @@ pub struct AuditRecord {
     pub source: Source,
 }
 
+impl AuditRecord {
+    /// What stands in the log for a record that the database refused: that there was one,
+    /// of whom and when, and none of its other text.
+    pub fn stub(refused: &Self, id: RecordId) -> Self {
+        Self {
+            id,
+            timestamp: id.time(),
+            user_id: refused.user_id,
+            username: None,
+            action: "SET_ASIDE".into(),
+            resource_type: None,
+            resource_id: None,
+            ip_address: None,
+            user_agent: None,
+            request_method: None,
+            request_path: None,
+            response_status: refused.response_status,
+            outcome: Outcome::Error,
+            duration_ms: refused.duration_ms,
+            request_id: None,
+            metadata: serde_json::json!({ "set_aside": refused.id.to_string() }),
+            source: refused.source,
+        }
+    }
+}
+
 /// Which records a list shows: exact, combined with AND; newest first.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {

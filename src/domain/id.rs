@@ -52,3 +52,10 @@ id!(
     /// One append-only source of audit records, numbered without gaps.
     WriterId
 );
+
+impl RecordId {
+    /// The id's own time: the first 48 bits of a UUIDv7 are milliseconds since 1970.
+    pub fn time(self) -> super::Timestamp {
+        super::Timestamp::from_millis(i64::try_from(self.0.as_u128() >> 80).unwrap_or(i64::MAX))
+    }
+}

@@ -1,7 +1,7 @@
 //! Instants to the millisecond, as the API shows them.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// An instant in UTC, to the millisecond; in JSON `2026-11-23T10:10:05.406Z` (RFC 3339).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
+
+/// From here on years have five digits.
+const YEAR_10000_MILLIS: u64 = 253_402_300_800_000;
 
 impl Timestamp {
     /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -58,6 +61,11 @@ impl From<DateTime<Utc>> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(millis) = u64::try_from(self.0)
+            && millis < YEAR_10000_MILLIS
+        {
+            return humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(millis)).fmt(f);
+        }
         match self.to_datetime() {
             Some(time) => f.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true)),
             None => write!(f, "{}", self.0),

@@ -105,7 +105,6 @@ where
             is_preflight: is_preflight(&request),
             ip_address: client::address(&request, &inner.guards.settings().trusted_proxies),
         };
-        request.extensions_mut().insert(arrival.request_id.clone());
         request.extensions_mut().insert(ClientAddress(arrival.ip_address));
         if !is_registered(&arrival.method) {
             // Any token can be a method: it must not become a metric's label.
@@ -218,7 +217,11 @@ impl Inner {
 }
 
 /// Cut to so many characters, without what looks like a token.
+/// A NUL, which PostgreSQL does not store, becomes U+FFFD.
 fn bounded(text: &str, max_chars: usize) -> Cow<'_, str> {
+    if text.contains('\0') {
+        return Cow::Owned(bounded(&text.replace('\0', "\u{FFFD}"), max_chars).into_owned());
+    }
     // A token that the cut would shorten has to be seen whole.
     match redact(text) {
         Cow::Borrowed(text) => Cow::Borrowed(cut(text, max_chars)),

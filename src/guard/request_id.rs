@@ -3,7 +3,6 @@
 use std::fmt;
 use std::rc::Rc;
 
-use actix_web::HttpMessage;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::redact;
@@ -28,11 +27,6 @@ impl RequestId {
                 Self((&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer)).into())
             }
         }
-    }
-
-    /// The request's id, once the recorder has seen it.
-    pub fn find(request: &impl HttpMessage) -> Option<Self> {
-        request.extensions().get::<Self>().cloned()
     }
 
     /// As in the header.

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use actix_web::body::EitherBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::{Error, HttpMessage};
-use futures_util::future::{LocalBoxFuture, Ready, ready};
+use futures_util::TryFutureExt;
+use futures_util::future::{Either, LocalBoxFuture, MapOk, Ready, ready};
 
 use super::{Guards, Principal};
 use crate::domain::{Permission, RoleName};
@@ -110,7 +111,7 @@ where
 {
     type Response = ServiceResponse<EitherBody<B>>;
     type Error = Error;
-    type Future = LocalBoxFuture<'static, Result<Self::Response, Error>>;
+    type Future = Deciding<S, B>;
 
     fn poll_ready(&self, ctx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.service.poll_ready(ctx)
@@ -122,26 +123,50 @@ where
             None => Guards::of(request.request())
                 .map_or_else(|error| Some(Err(error)), |guards| guards.authenticate_held(request.request())),
         };
+        if let Some(principal) = held {
+            return match decide(&request, &self.requirement, principal) {
+                Ok(()) => {
+                    Either::Left(self.service.call(request).map_ok(ServiceResponse::map_into_left_body as fn(_) -> _))
+                }
+                Err(refusal) => Either::Right(Either::Left(ready(Ok(refuse(request, refusal))))),
+            };
+        }
         let service = Rc::clone(&self.service);
         let requirement = Rc::clone(&self.requirement);
-        Box::pin(async move {
-            let principal = match held {
-                Some(held) => held,
-                None => match Guards::of(request.request()) {
-                    Ok(guards) => guards.authenticate(request.request()).await,
-                    Err(error) => Err(error),
-                },
+        Either::Right(Either::Right(Box::pin(async move {
+            let principal = match Guards::of(request.request()) {
+                Ok(guards) => guards.authenticate(request.request()).await,
+                Err(error) => Err(error),
             };
-            let allowed = principal.and_then(|principal| {
-                // Also a refused caller is known to the audit record.
-                let checked = requirement.check(&principal);
-                request.extensions_mut().insert(principal);
-                checked
-            });
-            match allowed {
+            match decide(&request, &requirement, principal) {
                 Ok(()) => service.call(request).await.map(ServiceResponse::map_into_left_body),
-                Err(refusal) => Ok(request.error_response(refusal).map_into_right_body()),
+                Err(refusal) => Ok(refuse(request, refusal)),
             }
-        })
+        })))
     }
+}
+
+/// The answer of the guard, or of what it guards: without an allocation where
+/// everything needed to know is held.
+type Deciding<S, B> = Either<
+    MapOk<<S as Service<ServiceRequest>>::Future, fn(ServiceResponse<B>) -> ServiceResponse<EitherBody<B>>>,
+    Either<Ready<Guarded<B>>, LocalBoxFuture<'static, Guarded<B>>>,
+>;
+
+type Guarded<B> = Result<ServiceResponse<EitherBody<B>>, Error>;
+
+fn decide(
+    request: &ServiceRequest,
+    requirement: &Requirement,
+    principal: Result<Principal, ApiError>,
+) -> Result<(), ApiError> {
+    let principal = principal?;
+    // Also a refused caller is known to the audit record.
+    let checked = requirement.check(&principal);
+    request.extensions_mut().insert(principal);
+    checked
+}
+
+fn refuse<B>(request: ServiceRequest, refusal: ApiError) -> ServiceResponse<EitherBody<B>> {
+    request.error_response(refusal).map_into_right_body()
 }

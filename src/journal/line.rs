@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::domain::audit::{AuditEntry, AuditRecord, Outcome, Source};
@@ -19,7 +19,7 @@ pub struct Line {
 }
 
 /// The line's shape; the field names are the API's.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Shape<'a> {
     seq: u64,
     id: RecordId,
@@ -50,7 +50,8 @@ struct Shape<'a> {
     source: Source,
 }
 
-/// Appends an entry's line, newline included.
+/// Appends an entry's line, newline included. Written key by key, in [`Shape`]'s order: it is done
+/// for every request, and serde would look through every key for something to escape.
 pub(super) fn write_line(
     buffer: &mut Vec<u8>,
     seq: u64,
@@ -58,36 +59,48 @@ pub(super) fn write_line(
     entry: &AuditEntry<'_>,
 ) -> Result<(), serde_json::Error> {
     let start = buffer.len();
-    let shape = Shape {
-        seq,
-        id,
-        timestamp,
-        user_id: entry.user_id,
-        username: borrow(&entry.username),
-        action: Cow::Borrowed(&entry.action),
-        resource_type: borrow(&entry.resource_type),
-        resource_id: borrow(&entry.resource_id),
-        ip_address: entry.ip_address,
-        user_agent: borrow(&entry.user_agent),
-        request_method: borrow(&entry.request_method),
-        request_path: borrow(&entry.request_path),
-        response_status: entry.response_status,
-        outcome: entry.outcome,
-        duration_ms: entry.duration_ms,
-        request_id: borrow(&entry.request_id),
-        metadata: serde_json::from_str(entry.metadata.as_deref().unwrap_or("{}"))?,
-        source: entry.source,
-    };
-    if let Err(error) = serde_json::to_writer(&mut *buffer, &shape) {
+    let written = write_fields(buffer, seq, (id, timestamp), entry);
+    if written.is_err() {
         buffer.truncate(start);
-        return Err(error);
     }
-    buffer.push(b'\n');
-    Ok(())
+    written
 }
 
-fn borrow<'a>(text: &'a Option<Cow<'_, str>>) -> Option<Cow<'a, str>> {
-    text.as_deref().map(Cow::Borrowed)
+fn write_fields(
+    buffer: &mut Vec<u8>,
+    seq: u64,
+    (id, timestamp): (RecordId, Timestamp),
+    entry: &AuditEntry<'_>,
+) -> Result<(), serde_json::Error> {
+    macro_rules! field {
+        ($key:literal, $value:expr) => {{
+            buffer.extend_from_slice(concat!(",\"", $key, "\":").as_bytes());
+            serde_json::to_writer(&mut *buffer, &$value)?;
+        }};
+    }
+    buffer.extend_from_slice(b"{\"seq\":");
+    serde_json::to_writer(&mut *buffer, &seq)?;
+    field!("id", id);
+    field!("timestamp", timestamp);
+    field!("user_id", entry.user_id);
+    field!("username", entry.username);
+    field!("action", entry.action);
+    field!("resource_type", entry.resource_type);
+    field!("resource_id", entry.resource_id);
+    field!("ip_address", entry.ip_address);
+    field!("user_agent", entry.user_agent);
+    field!("request_method", entry.request_method);
+    field!("request_path", entry.request_path);
+    field!("response_status", entry.response_status);
+    field!("outcome", entry.outcome);
+    field!("duration_ms", entry.duration_ms);
+    field!("request_id", entry.request_id);
+    // What is no JSON would make the line unreadable.
+    let metadata: &RawValue = serde_json::from_str(entry.metadata.as_deref().unwrap_or("{}"))?;
+    field!("metadata", metadata);
+    field!("source", entry.source);
+    buffer.extend_from_slice(b"}\n");
+    Ok(())
 }
 
 /// Reads a line, without its newline.

@@ -26,7 +26,7 @@ impl Mint {
             Uuid::from_u128(after(self.last))
         };
         self.last = id.as_u128();
-        (RecordId(id), time_of(id))
+        (RecordId(id), RecordId(id).time())
     }
 }
 
@@ -38,11 +38,6 @@ fn after(id: u128) -> u128 {
     // Beyond 2^74 in one millisecond the next millisecond is borrowed.
     let (time, high) = if high > 0xfff { (time + 1, 0) } else { (time, high) };
     (time << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low
-}
-
-/// The milliseconds of a UUIDv7.
-pub(super) fn time_of(id: Uuid) -> Timestamp {
-    Timestamp::from_millis(i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -67,6 +62,6 @@ mod tests {
         let full = Uuid::from_u128((5 << 80) | (0x7 << 76) | (0xfff << 64) | (0b10 << 62) | ((1 << 62) - 1));
         let next = Uuid::from_u128(after(full.as_u128()));
         assert!(next > full);
-        assert_eq!((next.get_version_num(), time_of(next).as_millis()), (7, 6));
+        assert_eq!((next.get_version_num(), RecordId(next).time().as_millis()), (7, 6));
     }
 }

@@ -221,8 +221,8 @@ mod tests {
     use super::*;
     use crate::clock::{MockClock, SharedClock};
     use crate::domain::{Timestamp, WriterId};
+    use crate::journal::JournalSettings;
     use crate::journal::line::tests::entry;
-    use crate::journal::{JournalSettings, Reader};
 
     fn open(path: &Path, committed: &HashMap<WriterId, u64>, max_bytes: u64) -> Folder {
         let settings = JournalSettings { folder: path.to_owned(), fsync: Fsync::Always, max_bytes, keep_segments: 0 };

@@ -165,6 +165,11 @@ impl Store {
         self.pools.run(async move { pool::read!(pools, |conn| ping::PingStatement::ping(conn)) }).await
     }
 
+    /// How long an answer may wait for a database that is away.
+    pub fn patience(&self) -> std::time::Duration {
+        self.pools.patience()
+    }
+
     /// The state of the connection pool.
     pub fn pool_state(&self) -> PoolState {
         self.pools.state()

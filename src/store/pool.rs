@@ -77,13 +77,18 @@ impl Pools {
         // PostgreSQL can fall silent; SQLite waits for its lock no longer than it is told.
         let patience = match &self.pool {
             DbPool::Sqlite { .. } => Duration::MAX,
-            DbPool::Postgres(_) => self.settings.timeout.mul_f64(1.8),
+            DbPool::Postgres(_) => self.patience(),
         };
         match runtime.spawn(async move { tokio::time::timeout(patience, work).await }).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(StoreError::Unavailable("no answer from the database in time".into())),
             Err(error) => Err(StoreError::Unavailable(format!("a database task failed: {error}"))),
         }
+    }
+
+    /// No answer waits longer than twice `DATABASE_TIMEOUT_SECONDS`; a little less leaves room for the rest.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.timeout.mul_f64(1.8)
     }
 
     pub(super) fn state(&self) -> PoolState {
