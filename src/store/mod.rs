@@ -18,6 +18,7 @@ mod schema;
 mod sessions;
 mod settings;
 mod types;
+mod user_statements;
 mod users;
 
 use std::sync::Arc;
