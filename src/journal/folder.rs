@@ -280,8 +280,11 @@ fn next_in_files(segments: &BTreeMap<u64, PathBuf>) -> Result<u64, JournalError>
     let last = last_seq(path).map_err(|error| JournalError::Read(format!("{}: {error}", path.display())))?;
     let next = match last {
         Some(last) => last + 1,
-        // Not one line of it can be read: as many numbers are left out as it may have had.
-        None => first + std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        // No whole line, or none that can be read: these keep their numbers.
+        None => {
+            let text = std::fs::read(path).map_err(|error| JournalError::Read(error.to_string()))?;
+            first + text.iter().filter(|byte| **byte == b'\n').count() as u64
+        }
     };
     Ok(next.max(*first))
 }
