@@ -181,9 +181,20 @@ impl AuditRecord {
     /// of whom and when, and none of its other text.
     pub fn stub(refused: &Self, id: RecordId) -> Self {
         Self {
+            user_id: refused.user_id,
+            response_status: refused.response_status,
+            duration_ms: refused.duration_ms,
+            source: refused.source,
+            ..Self::unreadable(id, &refused.id.to_string())
+        }
+    }
+
+    /// What stands in the log where the journal had a record that can't be read.
+    pub fn unreadable(id: RecordId, why: &str) -> Self {
+        Self {
             id,
             timestamp: id.time(),
-            user_id: refused.user_id,
+            user_id: None,
             username: None,
             action: "SET_ASIDE".into(),
             resource_type: None,
@@ -192,12 +203,12 @@ impl AuditRecord {
             user_agent: None,
             request_method: None,
             request_path: None,
-            response_status: refused.response_status,
+            response_status: None,
             outcome: Outcome::Error,
-            duration_ms: refused.duration_ms,
+            duration_ms: 0,
             request_id: None,
-            metadata: serde_json::json!({ "set_aside": refused.id.to_string() }),
-            source: refused.source,
+            metadata: serde_json::json!({ "set_aside": why }),
+            source: Source::Request,
         }
     }
 }

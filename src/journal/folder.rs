@@ -1,21 +1,19 @@
 //! The journal's folder: who writes in it, how far, and which segments there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use super::line::parse_line;
+use super::files::{known_writers, last_in_files, lock, make_private, parse_name, remember_writer, segments};
 use super::sync::Syncer;
-use super::{Fsync, JournalError, JournalSettings, WorkerJournal};
+use super::{Fsync, JournalError, JournalSettings, Reader, WorkerJournal};
 use crate::clock::SharedClock;
-use crate::domain::WriterId;
+use crate::domain::{RecordId, WriterId};
 
-/// How long a start waits for a process that is still draining.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// A segment that has grown so large is followed by a new one.
+const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// How far one writer of this process has come.
 #[derive(Debug)]
@@ -23,12 +21,24 @@ pub struct Progress {
     /// The writer.
     pub writer: WriterId,
     written: AtomicU64,
+    /// Of the last record that earlier runs left in the files.
+    last_id: Option<RecordId>,
+    is_attached: AtomicBool,
 }
 
 impl Progress {
     /// The last number that is in the file.
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
+    }
+
+    /// Whether a worker of this process appends as this writer.
+    pub fn is_attached(&self) -> bool {
+        self.is_attached.load(Ordering::Acquire)
+    }
+
+    pub(super) fn last_id(&self) -> Option<RecordId> {
+        self.last_id
     }
 
     pub(super) fn set_written(&self, seq: u64) {
@@ -48,6 +58,8 @@ struct Inner {
     /// earlier runs that a worker may take over.
     live: Mutex<Vec<Arc<Progress>>>,
     idle: Mutex<Vec<Arc<Progress>>>,
+    /// Segments that are in the database and stay for shippers, oldest first.
+    kept: Mutex<VecDeque<PathBuf>>,
     bytes: AtomicU64,
     is_failing: AtomicBool,
     has_new_segments: AtomicBool,
@@ -75,20 +87,26 @@ impl Folder {
         }
         let mut idle = Vec::new();
         for writer in known_writers(&settings.folder)? {
-            let in_files = match segments.get(&writer) {
-                Some(segments) => next_in_files(segments)?,
-                None => 1,
+            let (in_files, last_id) = match segments.get(&writer) {
+                Some(segments) => last_in_files(segments)?,
+                None => (0, None),
             };
-            let in_database = committed.get(&writer).map_or(1, |last| last + 1);
-            idle.push(Arc::new(Progress { writer, written: AtomicU64::new(in_files.max(in_database) - 1) }));
+            let in_database = committed.get(&writer).copied().unwrap_or(0);
+            idle.push(Arc::new(Progress {
+                writer,
+                written: AtomicU64::new(in_files.max(in_database)),
+                last_id,
+                is_attached: AtomicBool::new(false),
+            }));
         }
-        let syncer = (settings.fsync == Fsync::EverySecond).then(Syncer::start);
+        let syncer = (settings.fsync == Fsync::EverySecond).then(|| Syncer::start(settings.folder.clone()));
         Ok(Self(Arc::new(Inner {
             settings,
             clock,
             syncer,
             live: Mutex::new(idle.clone()),
             idle: Mutex::new(idle),
+            kept: Mutex::default(),
             bytes: AtomicU64::new(bytes),
             is_failing: AtomicBool::new(false),
             has_new_segments: AtomicBool::new(true),
@@ -107,11 +125,17 @@ impl Folder {
             None => {
                 let writer = WriterId::generate();
                 remember_writer(&self.0.settings.folder, writer)?;
-                let progress = Arc::new(Progress { writer, written: AtomicU64::new(0) });
+                let progress = Arc::new(Progress {
+                    writer,
+                    written: AtomicU64::new(0),
+                    last_id: None,
+                    is_attached: AtomicBool::new(false),
+                });
                 self.0.live.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&progress));
                 progress
             }
         };
+        progress.is_attached.store(true, Ordering::Release);
         WorkerJournal::new(self.clone(), progress)
     }
 
@@ -128,8 +152,18 @@ impl Folder {
         segments(&self.0.settings.folder)
     }
 
-    /// Deletes a segment that is in the database.
-    pub fn delete(&self, path: &Path) {
+    /// A closed segment is in the database: it stays for shippers as one of the last
+    /// `keep_segments`, if there is room, and goes after that.
+    pub fn retire(&self, path: PathBuf) {
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(path);
+        while kept.len() > self.0.settings.keep_segments as usize || self.is_full() {
+            let Some(oldest) = kept.pop_front() else { break };
+            self.delete(&oldest);
+        }
+    }
+
+    fn delete(&self, path: &Path) {
         let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         match std::fs::remove_file(path) {
             Ok(()) => {
@@ -137,6 +171,34 @@ impl Folder {
             }
             Err(error) => log::warn!("{} can't be deleted: {error}", path.display()),
         }
+    }
+
+    /// What has to be read of each writer: those of this process, and those
+    /// that others left behind.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub fn look(
+        &self,
+        readers: &mut BTreeMap<WriterId, Reader>,
+        committed: impl Fn(WriterId) -> u64,
+    ) -> Result<(), JournalError> {
+        let mut segments = self.segments()?;
+        for path in self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some((writer, first)) = parse_name(path)
+                && let Some(of_writer) = segments.get_mut(&writer)
+            {
+                of_writer.remove(&first);
+            }
+        }
+        segments.retain(|_, of_writer| !of_writer.is_empty());
+        for writer in segments.keys() {
+            readers.entry(*writer).or_insert_with(|| Reader::new(*writer, committed(*writer)));
+        }
+        for (writer, reader) in readers.iter_mut() {
+            reader.look_at(segments.remove(writer).unwrap_or_default());
+        }
+        Ok(())
     }
 
     /// Appends what no database takes to `set-aside.ndjson`, for people to look at.
@@ -170,6 +232,16 @@ impl Folder {
         !self.0.is_failing.load(Ordering::Relaxed) && !self.is_full()
     }
 
+    /// How large a segment may grow. Below a limit all open ones together stay at half of it, for
+    /// only closed ones can go: a full journal drains by itself.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        let writers = self.0.live.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        match self.0.settings.max_bytes {
+            0 => SEGMENT_BYTES,
+            max => SEGMENT_BYTES.min(max / (2 * writers.max(1))),
+        }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.0.settings.max_bytes > 0 && self.bytes() >= self.0.settings.max_bytes
     }
@@ -191,113 +263,22 @@ impl Folder {
         self.0.syncer.as_ref()
     }
 
+    /// Forces the names of new segments to the disk.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        File::open(&self.0.settings.folder)?.sync_all()
+    }
+
     pub(super) fn note_written(&self, bytes: u64) {
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.0.is_failing.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn note_failure(&self) {
-        self.0.is_failing.store(true, Ordering::Relaxed);
-    }
-}
-
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-fn lock(folder: &Path) -> Result<File, JournalError> {
-    let path = folder.join("lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| JournalError::Write(format!("{}: {error}", path.display())))?;
-    let started = Instant::now();
-    let mut is_said = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::Error(error)) => return Err(JournalError::Write(error.to_string())),
-            Err(std::fs::TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
-                if !is_said {
-                    log::warn!("{} is in use: waiting for that process to end", folder.display());
-                    is_said = true;
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Err(std::fs::TryLockError::WouldBlock) => return Err(JournalError::Locked(folder.display().to_string())),
+        if self.0.is_failing.load(Ordering::Relaxed) && self.0.is_failing.swap(false, Ordering::Relaxed) {
+            log::info!("the audit journal can be written again");
         }
     }
-}
 
-/// The name of a segment: its writer and its first number.
-pub(super) fn segment_path(folder: &Path, writer: WriterId, first_seq: u64) -> PathBuf {
-    folder.join(format!("{writer}-{first_seq:020}.ndjson"))
-}
-
-fn segments(folder: &Path) -> Result<HashMap<WriterId, BTreeMap<u64, PathBuf>>, JournalError> {
-    let read = |error: std::io::Error| JournalError::Read(format!("{}: {error}", folder.display()));
-    let mut found: HashMap<WriterId, BTreeMap<u64, PathBuf>> = HashMap::new();
-    for file in std::fs::read_dir(folder).map_err(read)? {
-        let path = file.map_err(read)?.path();
-        let parsed = path.file_name().and_then(|name| name.to_str()).and_then(|name| {
-            let (writer, first) = name.strip_suffix(".ndjson")?.rsplit_once('-')?;
-            Some((writer.parse::<WriterId>().ok()?, first.parse::<u64>().ok()?))
-        });
-        if let Some((writer, first)) = parsed {
-            found.entry(writer).or_default().insert(first, path);
+    /// Every write that is refused comes here: it is said once.
+    pub(super) fn note_failure(&self, error: &JournalError) {
+        if !self.0.is_failing.swap(true, Ordering::Relaxed) {
+            log::error!("{error}: requests are refused until it can be");
         }
     }
-    Ok(found)
-}
-
-const WRITERS: &str = "writers";
-
-/// The writers that workers of earlier runs were.
-fn known_writers(folder: &Path) -> Result<Vec<WriterId>, JournalError> {
-    match std::fs::read_to_string(folder.join(WRITERS)) {
-        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(JournalError::Read(error.to_string())),
-    }
-}
-
-fn remember_writer(folder: &Path, writer: WriterId) -> Result<(), JournalError> {
-    use std::io::Write;
-    let appended =
-        std::fs::OpenOptions::new().create(true).append(true).open(folder.join(WRITERS)).and_then(|mut file| {
-            file.write_all(format!("{writer}\n").as_bytes())?;
-            file.sync_all()
-        });
-    appended.map_err(|error| JournalError::Write(error.to_string()))
-}
-
-/// The number after the last whole line of a writer's last segment.
-fn next_in_files(segments: &BTreeMap<u64, PathBuf>) -> Result<u64, JournalError> {
-    let Some((first, path)) = segments.last_key_value() else { return Ok(1) };
-    let last = last_seq(path).map_err(|error| JournalError::Read(format!("{}: {error}", path.display())))?;
-    let next = match last {
-        Some(last) => last + 1,
-        // No whole line, or none that can be read: these keep their numbers.
-        None => {
-            let text = std::fs::read(path).map_err(|error| JournalError::Read(error.to_string()))?;
-            first + text.iter().filter(|byte| **byte == b'\n').count() as u64
-        }
-    };
-    Ok(next.max(*first))
-}
-
-fn last_seq(path: &Path) -> std::io::Result<Option<u64>> {
-    /// More than the longest line.
-    const TAIL: u64 = 1 << 20;
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
-    let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') else { return Ok(None) };
-    let last = tail[..end].split(|byte| *byte == b'\n').rev().find_map(|line| parse_line(line).ok());
-    Ok(last.map(|line| line.seq))
 }

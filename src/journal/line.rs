@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -109,7 +110,7 @@ fn write_fields(
 /// It is no record.
 pub fn parse_line(line: &[u8]) -> Result<Line, serde_json::Error> {
     let shape: Shape<'_> = serde_json::from_slice(line)?;
-    let shared = |text: Option<Cow<'_, str>>| text.map(|text| text.as_ref().into());
+    let shared = |text: Option<Cow<'_, str>>| text.map(|text| storable(&text));
     Ok(Line {
         seq: shape.seq,
         record: AuditRecord {
@@ -117,7 +118,7 @@ pub fn parse_line(line: &[u8]) -> Result<Line, serde_json::Error> {
             timestamp: shape.timestamp,
             user_id: shape.user_id,
             username: shared(shape.username),
-            action: shape.action.as_ref().into(),
+            action: storable(&shape.action),
             resource_type: shared(shape.resource_type),
             resource_id: shared(shape.resource_id),
             ip_address: shape.ip_address.map(|address| address.to_string().into()),
@@ -132,6 +133,11 @@ pub fn parse_line(line: &[u8]) -> Result<Line, serde_json::Error> {
             source: shape.source,
         },
     })
+}
+
+/// Without NUL, which PostgreSQL has no place for: a caller must not be able to turn a record into a stub.
+fn storable(text: &str) -> Arc<str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 #[cfg(test)]
@@ -169,6 +175,16 @@ pub(super) mod tests {
         assert_eq!((&*line.record.action, line.record.resource_id.as_deref()), ("LOGIN", Some("4\"2")));
         assert_eq!(line.record.metadata, serde_json::json!({"a": [1]}));
         assert_eq!(line.record.ip_address.as_deref(), Some("203.0.113.7"));
+    }
+
+    #[test]
+    fn a_nul_is_replaced_before_it_reaches_a_database() {
+        let mut buffer = Vec::new();
+        let stamp = (RecordId::generate(), Timestamp::from_millis(1));
+        let odd = AuditEntry { resource_id: Some("a\0b".into()), ..entry("LOGIN") };
+        write_line(&mut buffer, 1, stamp, &odd).unwrap();
+        let line = parse_line(&buffer[..buffer.len() - 1]).unwrap();
+        assert_eq!(line.record.resource_id.as_deref(), Some("a\u{fffd}b"));
     }
 
     #[test]

@@ -11,6 +11,11 @@ pub(super) struct Mint {
 }
 
 impl Mint {
+    /// Whose ids come after this one.
+    pub(super) fn after(last: Option<RecordId>) -> Self {
+        Self { last: last.map_or(0, |id| id.0.as_u128()) }
+    }
+
     /// The next id, and its time: `now`, or the last id's where the clock has stepped back.
     pub(super) fn next(&mut self, now: Timestamp) -> (RecordId, Timestamp) {
         let millis = u64::try_from(now.as_millis()).unwrap_or(0);
@@ -28,6 +33,11 @@ impl Mint {
         self.last = id.as_u128();
         (RecordId(id), RecordId(id).time())
     }
+}
+
+/// The next greater id.
+pub(super) fn following(id: RecordId) -> RecordId {
+    RecordId(Uuid::from_u128(after(id.0.as_u128())))
 }
 
 /// The next greater UUIDv7: counts in the 74 bits that are neither version nor variant.

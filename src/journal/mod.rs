@@ -5,17 +5,23 @@
 //! later. Every worker thread has a [`WorkerJournal`] of its own, so that no
 //! thread is crossed: appends of one turn of its event loop are one `write(2)`.
 
+mod damage;
+mod files;
 mod folder;
+mod left;
 mod line;
 mod mint;
 mod segment;
 mod settings;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use folder::{Folder, Progress};
+pub use left::{Left, leave};
 pub use line::{Line, parse_line};
-pub use segment::{Batch, Left, Reader, leave};
+pub use segment::{Batch, Reader};
 pub use settings::{Fsync, JournalSettings};
 pub use worker::{Append, WorkerJournal};
 

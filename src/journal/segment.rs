@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
+use super::JournalError;
+use super::damage::Damage;
 use super::line::{Line, parse_line};
-use super::{Folder, JournalError};
-use crate::domain::WriterId;
+use super::mint::following;
+use crate::domain::audit::AuditRecord;
+use crate::domain::{RecordId, WriterId};
 
 /// Lines that were read and are not in the database yet.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// In order of their numbers.
+    /// In order of their numbers; for a number whose line can't be read, a record that says so.
     pub lines: Vec<Line>,
-    /// Whole lines that are no records.
+    /// Whole lines that are no records, or not where their number belongs.
     pub unreadable: Vec<Vec<u8>>,
     /// Segments that end with this batch: once it is in the database, they may go.
     pub finished: Vec<PathBuf>,
@@ -32,17 +36,33 @@ impl Batch {
 pub struct Reader {
     writer: WriterId,
     segments: BTreeMap<u64, PathBuf>,
-    /// The segment that is read, and the byte up to which it was.
-    place: Option<(u64, u64)>,
+    place: Option<Place>,
     /// Numbers up to this one are in the database.
     committed: u64,
+    last_id: Option<RecordId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The segment, by its first number.
+    first: u64,
+    /// Up to this byte everything was read.
+    offset: u64,
+    /// The number that the next line has.
+    next_seq: u64,
+}
+
+impl Place {
+    fn start_of(first: u64) -> Self {
+        Self { first, offset: 0, next_seq: first }
+    }
 }
 
 impl Reader {
     /// At the beginning of a writer's segments, of which the database has
     /// everything up to `committed`.
     pub fn new(writer: WriterId, committed: u64) -> Self {
-        Self { writer, segments: BTreeMap::new(), place: None, committed }
+        Self { writer, segments: BTreeMap::new(), place: None, committed, last_id: None }
     }
 
     /// The writer.
@@ -65,7 +85,17 @@ impl Reader {
         self.segments = segments;
     }
 
-    /// The next lines, at most `max`, with numbers up to `limit`. `is_live`:
+    /// Whether a segment follows the one that is read, so that this one ends.
+    pub fn has_closed_segment(&self) -> bool {
+        let first = self.place.map(|place| place.first).or_else(|| self.segments.keys().next().copied());
+        first.is_some_and(|first| self.next_segment(first).is_some())
+    }
+
+    fn next_segment(&self, first: u64) -> Option<u64> {
+        self.segments.range(first + 1..).next().map(|(next, _)| *next)
+    }
+
+    /// The next lines, about `max` at most, with numbers up to `limit`. `is_live`:
     /// the writer may still append to the last segment.
     ///
     /// # Errors
@@ -73,34 +103,35 @@ impl Reader {
     pub fn read(&mut self, max: usize, limit: u64, is_live: bool) -> Result<Batch, JournalError> {
         let mut batch = Batch::default();
         while batch.lines.len() < max {
-            let Some((first, offset)) = self.place.or_else(|| self.segments.keys().next().map(|first| (*first, 0)))
-            else {
-                break;
-            };
-            self.place = Some((first, offset));
-            let Some(path) = self.segments.get(&first).cloned() else {
+            let start = || self.segments.keys().next().map(|first| Place::start_of(*first));
+            let Some(place) = self.place.or_else(start) else { break };
+            let Some(path) = self.segments.get(&place.first).cloned() else {
                 // Deleted behind our back: go on with what follows.
-                self.place = self.segments.range(first..).next().map(|(first, _)| (*first, 0));
+                self.place = self.next_segment(place.first).map(Place::start_of);
                 if self.place.is_none() {
                     break;
                 }
                 continue;
             };
-            let next = self.segments.range(first + 1..).next().map(|(first, _)| *first);
+            self.place = Some(place);
+            let next = self.next_segment(place.first);
             // A segment ends where the next one begins: what a torn write left behind that is no record.
-            let limit_here = next.map_or(limit, |next| limit.min(next - 1));
-            let is_at_end = self.read_segment(&path, (first, offset), limit_here, max, &mut batch)?;
-            if !is_at_end {
+            let end = next.map_or(limit, |next| limit.min(next - 1));
+            let is_known = next.is_some() && end <= self.committed;
+            let is_open = is_live && next.is_none();
+            if !is_known && !self.read_segment(&path, place, (end, is_open), max, &mut batch)? {
                 break;
             }
+            let has_records = self.place.is_some_and(|place| place.next_seq > place.first);
             match next {
                 Some(next) if next <= limit.saturating_add(1) => {
                     batch.finished.push(path);
-                    self.place = Some((next, 0));
+                    self.place = Some(Place::start_of(next));
                 }
-                None if !is_live => {
+                // A worker that becomes this writer begins another segment then, by another name.
+                None if !is_live && has_records => {
                     batch.finished.push(path);
-                    self.segments.remove(&first);
+                    self.segments.remove(&place.first);
                     self.place = None;
                     break;
                 }
@@ -113,99 +144,96 @@ impl Reader {
     /// Reads on in one segment; true where it has no more that may be read.
     fn read_segment(
         &mut self,
-        path: &PathBuf,
-        (first, offset): (u64, u64),
-        limit: u64,
+        path: &Path,
+        start: Place,
+        (limit, is_open): (u64, bool),
         max: usize,
         batch: &mut Batch,
     ) -> Result<bool, JournalError> {
         let fail = |error: std::io::Error| JournalError::Read(format!("{}: {error}", path.display()));
         let mut file = File::open(path).map_err(fail)?;
-        file.seek(SeekFrom::Start(offset)).map_err(fail)?;
+        file.seek(SeekFrom::Start(start.offset)).map_err(fail)?;
         let mut reader = BufReader::with_capacity(256 << 10, file);
-        let (mut line, mut offset) = (Vec::new(), offset);
+        let (mut raw, mut damage, mut place) = (Vec::new(), Damage::default(), start);
+        let mut offset = start.offset;
         while batch.lines.len() < max {
-            line.clear();
-            let length = reader.read_until(b'\n', &mut line).map_err(fail)? as u64;
-            if line.last() != Some(&b'\n') {
-                // The end, or a torn line: nobody was told that it was written.
+            if place.next_seq > limit && damage.is_empty() {
                 return Ok(true);
             }
-            match parse_line(&line[..line.len() - 1]) {
-                Ok(parsed) if parsed.seq > limit => return Ok(true),
-                Ok(parsed) if parsed.seq > self.committed => batch.lines.push(parsed),
-                Ok(_) => {}
-                Err(_) => batch.unreadable.push(line[..line.len() - 1].to_vec()),
+            raw.clear();
+            let length = reader.read_until(b'\n', &mut raw).map_err(fail)? as u64;
+            if raw.last() != Some(&b'\n') {
+                // The end, or a torn line: nobody was told that it was written. What is missing in an
+                // open segment may stand in the next one, which was not seen yet.
+                if is_open {
+                    return Ok(true);
+                }
+                let end = if limit == u64::MAX { place.next_seq + damage.lines.len() as u64 } else { limit + 1 };
+                self.stand_in(path, place.next_seq..end, damage, batch);
+                self.place = Some(Place { first: place.first, offset, next_seq: end });
+                return Ok(true);
             }
             offset += length;
-            self.place = Some((first, offset));
+            let text = &raw[..raw.len() - 1];
+            let line = match parse_line(text) {
+                Ok(line) => line,
+                Err(_) => {
+                    damage.add(text, None);
+                    continue;
+                }
+            };
+            let seq = line.seq;
+            let before = damage.take_predecessor_of(seq, place.next_seq);
+            let first = before.as_ref().map_or(seq, |before| before.seq);
+            let missing = first.checked_sub(place.next_seq);
+            if before.is_none() && !missing.is_some_and(|missing| damage.has_room_for(missing)) {
+                damage.add(text, Some(line));
+                continue;
+            }
+            self.stand_in(path, place.next_seq..first.min(limit.saturating_add(1)), std::mem::take(&mut damage), batch);
+            for line in before.into_iter().chain([line]) {
+                if line.seq > limit {
+                    // What a torn write left: its numbers were given again.
+                    return Ok(true);
+                }
+                self.last_id = Some(line.record.id);
+                if line.seq > self.committed {
+                    batch.lines.push(line);
+                }
+            }
+            place = Place { first: place.first, offset, next_seq: seq + 1 };
+            self.place = Some(place);
         }
         Ok(false)
+    }
+
+    /// Puts a record that says so in the place of each that is missing, and sets aside what stood there.
+    fn stand_in(&mut self, path: &Path, missing: Range<u64>, damage: Damage, batch: &mut Batch) {
+        let fresh = missing.start.max(self.committed + 1)..missing.end;
+        if fresh.is_empty() {
+            // Said before, or lines that no number is missing for.
+            if missing.is_empty() && missing.start > self.committed {
+                batch.unreadable.extend(damage.lines);
+            }
+            return;
+        }
+        let count = fresh.end - fresh.start;
+        log::error!("{}: {count} audit records from number {} on can't be read", path.display(), fresh.start);
+        let is_each = damage.has_room_for(count);
+        let why = match is_each {
+            true => "a line of the journal can't be read".to_owned(),
+            false => format!("{count} records from number {} on are missing from the journal", fresh.start),
+        };
+        batch.unreadable.extend(damage.lines);
+        for seq in fresh.take(if is_each { usize::MAX } else { 1 }) {
+            let id = self.last_id.map_or_else(RecordId::generate, following);
+            self.last_id = Some(id);
+            batch.lines.push(Line { seq, record: AuditRecord::unreadable(id, &why) });
+        }
     }
 
     /// Whether a reader of a folder's writer has nothing more to do, so that it can be forgotten.
     pub fn is_exhausted(&self) -> bool {
         self.segments.is_empty()
-    }
-}
-
-/// A record that [`leave`] wrote.
-#[derive(Debug)]
-pub struct Left {
-    /// Its writer, which writes no other.
-    pub writer: WriterId,
-    /// The record.
-    pub line: Line,
-    /// Its segment.
-    pub path: PathBuf,
-}
-
-/// Writes one record of a writer of its own, at once and as a whole: for a
-/// process beside the one that has the journal, as the command line.
-///
-/// # Errors
-/// `Write`.
-pub fn leave(
-    folder: &std::path::Path,
-    clock: &crate::clock::SharedClock,
-    entry: &crate::domain::audit::AuditEntry<'_>,
-) -> Result<Left, JournalError> {
-    use std::io::Write;
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let fail = |error: std::io::Error| JournalError::Write(error.to_string());
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fail)?;
-    let writer = WriterId::generate();
-    let mut line = Vec::new();
-    let stamp = super::mint::Mint::default().next(clock.now());
-    super::line::write_line(&mut line, 1, stamp, entry).map_err(|error| JournalError::Write(error.to_string()))?;
-    let path = super::folder::segment_path(folder, writer, 1);
-    let unfinished = path.with_extension("part");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(fail)?;
-    file.write_all(&line).and_then(|()| file.sync_all()).map_err(fail)?;
-    std::fs::rename(&unfinished, &path).map_err(fail)?;
-    let line = parse_line(&line[..line.len() - 1]).map_err(|error| JournalError::Write(error.to_string()))?;
-    Ok(Left { writer, line, path })
-}
-
-impl Folder {
-    /// What has to be read of each writer: those of this process, and those
-    /// that others left behind.
-    ///
-    /// # Errors
-    /// `Read`.
-    pub fn look(
-        &self,
-        readers: &mut BTreeMap<WriterId, Reader>,
-        committed: impl Fn(WriterId) -> u64,
-    ) -> Result<(), JournalError> {
-        let mut segments = self.segments()?;
-        for writer in segments.keys() {
-            readers.entry(*writer).or_insert_with(|| Reader::new(*writer, committed(*writer)));
-        }
-        for (writer, reader) in readers.iter_mut() {
-            reader.look_at(segments.remove(writer).unwrap_or_default());
-        }
-        Ok(())
     }
 }
