@@ -6,32 +6,26 @@
 //! database lags behind. A batch that fails for the database waits; one that
 //! fails for a record's content is halved until the culprit stands alone, which is set aside.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
+use super::copier::Copier;
 use super::vital::{Lifecycle, Vital};
 use super::{ServiceError, ServiceResult};
 use crate::clock::SharedClock;
-use crate::domain::audit::{AuditFilter, AuditRecord, Outcome};
-use crate::domain::{Page, RecordId, Slice, WriterId};
-use crate::journal::{Batch, Folder, JournalError, JournalSettings, Reader, WorkerJournal};
+use crate::domain::audit::{AuditFilter, AuditRecord};
+use crate::domain::{Page, Slice, WriterId};
+use crate::journal::{Folder, JournalError, JournalSettings, WorkerJournal};
 use crate::metrics::AuditMetrics;
-use crate::store::{AuditError, AuditSink, Numbered, Store};
-
-/// The greatest batch, in records.
-const BATCH: usize = 2000;
+use crate::store::{AuditError, Store};
 
 /// How long a record waits at most before its batch begins.
 const AGE: Duration = Duration::from_millis(150);
-
-/// How often other processes' segments are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -64,32 +58,24 @@ impl Audit {
         registry: &Registry,
         lifecycle: &Lifecycle,
     ) -> ServiceResult<Self> {
+        fn failed(error: impl std::fmt::Display) -> ServiceError {
+            ServiceError::Unavailable(error.to_string())
+        }
         let mut sink = store.audit_sink();
-        let committed = sink.committed().await.map_err(|error| ServiceError::Unavailable(error.to_string()))?;
+        let committed = sink.committed().await.map_err(failed)?;
         let known = committed.clone();
         // It may wait for a process that is draining.
-        let folder = tokio::task::spawn_blocking(move || Folder::open(settings, clock, &known))
-            .await
-            .map_err(|error| ServiceError::Unavailable(error.to_string()))?
-            .map_err(|error| ServiceError::Unavailable(error.to_string()))?;
-        let metrics = AuditMetrics::register(registry).map_err(|error| ServiceError::Unavailable(error.to_string()))?;
-        let copier = Copier {
-            folder: folder.clone(),
-            sink,
-            committed,
-            readers: BTreeMap::new(),
-            kept: HashMap::new(),
-            pending: None,
-            looked: None,
-            behind_since: None,
-            metrics: metrics.clone(),
-        };
+        let opening = tokio::task::spawn_blocking(move || Folder::open(settings, clock, &known));
+        let folder = opening.await.map_err(failed)?.map_err(failed)?;
+        let metrics = AuditMetrics::register(registry).map_err(failed)?;
+        let copier = Copier::new(folder.clone(), sink, committed, metrics.clone());
         let arbiter = Arbiter::new();
         let vital = lifecycle.vital("audit");
         let actor = AuditWriter::start_in_arbiter(&arbiter.handle(), move |_| AuditWriter {
             copier: Some(copier),
             waiting: Vec::new(),
             failures: 0,
+            next_round: None,
             _vital: vital,
         });
         Ok(Self { store: store.clone(), folder, metrics, actor, arbiter: arbiter.handle() })
@@ -163,15 +149,13 @@ struct Flush {
     is_abandoned: Arc<AtomicBool>,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Copy;
-
 struct AuditWriter {
     /// Away while it copies.
     copier: Option<Copier>,
     waiting: Vec<Flush>,
     failures: u32,
+    /// Only ever one: rounds that a question begins must not add to them.
+    next_round: Option<SpawnHandle>,
     _vital: Vital,
 }
 
@@ -196,14 +180,6 @@ impl Handler<Flush> for AuditWriter {
     }
 }
 
-impl Handler<Copy> for AuditWriter {
-    type Result = ();
-
-    fn handle(&mut self, _: Copy, ctx: &mut Self::Context) {
-        self.copy(ctx);
-    }
-}
-
 impl AuditWriter {
     /// Begins a round, unless one is under way.
     fn copy(&mut self, ctx: &mut Context<Self>) {
@@ -215,7 +191,7 @@ impl AuditWriter {
         ctx.spawn(round.into_actor(self).map(|(copier, done), actor, ctx| actor.copied(copier, done, ctx)));
     }
 
-    fn copied(&mut self, mut copier: Copier, done: Result<bool, AuditError>, ctx: &mut Context<Self>) {
+    fn copied(&mut self, copier: Copier, done: Result<bool, AuditError>, ctx: &mut Context<Self>) {
         self.answer(&copier);
         copier.measure();
         let pause = match done {
@@ -227,7 +203,7 @@ impl AuditWriter {
                 if has_more { Duration::ZERO } else { AGE }
             }
             Err(error) => {
-                copier.metrics.retries.inc();
+                copier.note_failure();
                 if self.failures == 0 {
                     log::error!("{error}; the journal keeps the records");
                 }
@@ -236,11 +212,16 @@ impl AuditWriter {
             }
         };
         self.copier = Some(copier);
+        if let Some(planned) = self.next_round.take() {
+            ctx.cancel_future(planned);
+        }
         if pause.is_zero() || (!self.waiting.is_empty() && self.failures == 0) {
             self.copy(ctx);
         } else {
-            // A flush may begin a round before this; then this one finds little to do.
-            ctx.run_later(pause, |actor, ctx| actor.copy(ctx));
+            self.next_round = Some(ctx.run_later(pause, |actor, ctx| {
+                actor.next_round = None;
+                actor.copy(ctx);
+            }));
         }
     }
 
@@ -255,165 +236,5 @@ impl AuditWriter {
                 self.waiting.push(flush);
             }
         }
-    }
-}
-
-/// Copies segments to the database.
-struct Copier {
-    folder: Folder,
-    sink: AuditSink,
-    committed: HashMap<WriterId, u64>,
-    readers: BTreeMap<WriterId, Reader>,
-    /// Segments that are in the database and stay for shippers, oldest first.
-    kept: HashMap<WriterId, Vec<std::path::PathBuf>>,
-    /// Read, and not in the database yet.
-    pending: Option<(WriterId, Batch)>,
-    looked: Option<Instant>,
-    /// Since when the database has not had everything.
-    behind_since: Option<Instant>,
-    metrics: AuditMetrics,
-}
-
-impl Copier {
-    fn committed_of(&self, writer: WriterId) -> u64 {
-        self.readers.get(&writer).map(Reader::committed).or_else(|| self.committed.get(&writer).copied()).unwrap_or(0)
-    }
-
-    /// One batch of each writer; true if there may be more at once.
-    async fn round(&mut self) -> Result<bool, AuditError> {
-        self.commit_pending().await?;
-        self.look()?;
-        let live: HashMap<WriterId, u64> =
-            self.folder.live().iter().map(|progress| (progress.writer, progress.written())).collect();
-        let writers: Vec<WriterId> = self.readers.keys().copied().collect();
-        let mut has_more = false;
-        for writer in writers {
-            let limit = live.get(&writer).copied();
-            let Some(reader) = self.readers.get_mut(&writer) else { continue };
-            if limit.is_some_and(|limit| limit <= reader.committed()) {
-                continue;
-            }
-            let batch = reader
-                .read(BATCH, limit.unwrap_or(u64::MAX), limit.is_some())
-                .map_err(|error| AuditError::Unavailable(error.to_string()))?;
-            if batch.is_empty() {
-                continue;
-            }
-            has_more |= batch.lines.len() == BATCH;
-            self.pending = Some((writer, batch));
-            self.commit_pending().await?;
-        }
-        self.readers.retain(|writer, reader| live.contains_key(writer) || !reader.is_exhausted());
-        Ok(has_more)
-    }
-
-    /// Looks for segments: of this process when they may be new, of others now and then.
-    fn look(&mut self) -> Result<(), AuditError> {
-        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
-        let is_new = self.folder.live().iter().any(|progress| !self.readers.contains_key(&progress.writer));
-        if !is_due && !is_new && !self.folder.take_new_segments() {
-            return Ok(());
-        }
-        self.looked = Some(Instant::now());
-        let committed = &self.committed;
-        self.folder
-            .look(&mut self.readers, |writer| committed.get(&writer).copied().unwrap_or(0))
-            .map_err(|error| AuditError::Unavailable(error.to_string()))
-    }
-
-    async fn commit_pending(&mut self) -> Result<(), AuditError> {
-        let Some((writer, batch)) = self.pending.take() else { return Ok(()) };
-        let started = Instant::now();
-        for line in &batch.unreadable {
-            log::error!("a line of the audit journal can't be read: it is kept in set-aside.ndjson");
-            self.metrics.set_aside.inc();
-            if let Err(error) = self.folder.set_aside(line) {
-                self.pending = Some((writer, batch));
-                return Err(AuditError::Unavailable(error.to_string()));
-            }
-        }
-        let records: Vec<Numbered> = batch.lines.iter().map(|line| (line.seq, line.record.clone())).collect();
-        let batch = Batch { unreadable: Vec::new(), ..batch };
-        if let Err(error) = self.insert(writer, records).await {
-            self.pending = Some((writer, batch));
-            return Err(error);
-        }
-        let count = batch.lines.len();
-        if let Some(last) = batch.lines.last() {
-            self.committed.insert(writer, last.seq);
-            if let Some(reader) = self.readers.get_mut(&writer) {
-                reader.commit(last.seq);
-            }
-        }
-        if count > 0 {
-            self.metrics.written.inc_by(count as u64);
-            self.metrics.batch_records.observe(count as f64);
-            self.metrics.flush_seconds.observe(started.elapsed().as_secs_f64());
-        }
-        self.release(writer, batch.finished);
-        Ok(())
-    }
-
-    /// Inserts a batch; halves it where a record is refused for its content,
-    /// until the culprit stands alone and a stub takes its place.
-    async fn insert(&mut self, writer: WriterId, records: Vec<Numbered>) -> Result<(), AuditError> {
-        let mut parts = vec![records];
-        while let Some(part) = parts.pop() {
-            match self.sink.insert(writer, &part).await {
-                Ok(()) => {}
-                Err(AuditError::Refused(why)) if part.len() > 1 => {
-                    log::debug!("a batch of {} is refused: {why}", part.len());
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.push(second.to_vec());
-                    parts.push(first.to_vec());
-                }
-                Err(AuditError::Refused(why)) => {
-                    let Some((seq, culprit)) = part.into_iter().next() else { continue };
-                    parts.push(vec![(seq, self.stub_of(culprit, &why)?)]);
-                }
-                Err(away) => return Err(away),
-            }
-        }
-        Ok(())
-    }
-
-    /// What stands in a refused record's place: the same id and time, none of the text. Where
-    /// even that is refused, for the id is in the table already, another id.
-    fn stub_of(&self, culprit: AuditRecord, why: &str) -> Result<AuditRecord, AuditError> {
-        match culprit.metadata.get("set_aside") {
-            None => {
-                log::error!("audit record {} is refused and kept in set-aside.ndjson: {why}", culprit.id);
-                self.metrics.set_aside.inc();
-                let line = serde_json::to_vec(&culprit).map_err(|error| AuditError::Unavailable(error.to_string()))?;
-                self.folder.set_aside(&line).map_err(|error| AuditError::Unavailable(error.to_string()))?;
-                Ok(AuditRecord::stub(&culprit, culprit.id))
-            }
-            Some(_) if culprit.outcome == Outcome::Error && culprit.request_id.is_none() => {
-                let stub = AuditRecord::stub(&culprit, RecordId::generate());
-                Ok(AuditRecord { request_id: Some(culprit.id.to_string().into()), ..stub })
-            }
-            Some(_) => Err(AuditError::Unavailable(format!("a stub of record {} is refused: {why}", culprit.id))),
-        }
-    }
-
-    /// Segments that are in the database go, but for as many as shippers are given.
-    fn release(&mut self, writer: WriterId, finished: Vec<std::path::PathBuf>) {
-        let keep = self.folder.settings().keep_segments as usize;
-        let kept = self.kept.entry(writer).or_default();
-        kept.extend(finished);
-        while kept.len() > keep {
-            self.folder.delete(&kept.remove(0));
-        }
-    }
-
-    fn measure(&mut self) {
-        let behind = |progress: &Arc<crate::journal::Progress>| {
-            progress.written().saturating_sub(self.committed_of(progress.writer))
-        };
-        let lag: u64 = self.folder.live().iter().map(behind).sum();
-        self.behind_since = if lag == 0 { None } else { self.behind_since.or_else(|| Some(Instant::now())) };
-        self.metrics.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
-        self.metrics.lag_seconds.set(self.behind_since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
-        self.metrics.journal_bytes.set(i64::try_from(self.folder.bytes()).unwrap_or(i64::MAX));
     }
 }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod copier;
 mod error;
 mod feed;
 mod freshness;

@@ -29,6 +29,10 @@ pub enum AuditError {
     /// The database is away or can't write: try again, in order.
     #[error("the audit log can't be written: {0}")]
     Unavailable(String),
+    /// The database has records under this writer's numbers that are not its own: another process
+    /// has its journal too, as where `DATA_DIR` was copied.
+    #[error("another process writes as audit writer {0}: is DATA_DIR a copy of another instance's?")]
+    Fenced(WriterId),
     /// A record of it is refused for what it says.
     #[error("the audit log refuses a record: {0}")]
     Refused(String),
@@ -138,7 +142,8 @@ impl AuditSink {
     /// transaction that also moves the writer's number: a repeat adds nothing.
     ///
     /// # Errors
-    /// `Refused`: a record's content; `Unavailable`: anything else. Nothing is written then.
+    /// `Refused`: a record's content; `Fenced`: somebody else writes as this writer; `Unavailable`:
+    /// anything else. Nothing is written then.
     pub async fn insert(&mut self, writer: WriterId, records: &[Numbered]) -> Result<(), AuditError> {
         let Some((last, _)) = records.last() else { return Ok(()) };
         let last = i64::try_from(*last).unwrap_or(i64::MAX);
@@ -157,7 +162,10 @@ impl AuditSink {
             }
         };
         inserted.map_err(|error| {
-            let error = classify(&error);
+            let error = match error {
+                DieselError::RollbackTransaction => AuditError::Fenced(writer),
+                error => classify(&error),
+            };
             if matches!(error, AuditError::Unavailable(_)) {
                 self.connection = None;
             }
@@ -221,10 +229,15 @@ fn unavailable(error: &DieselError) -> AuditError {
     AuditError::Unavailable(error.to_string())
 }
 
-/// What of a batch comes after the number that the database has.
-pub(super) fn fresh(records: &[Numbered], last: i64) -> &[Numbered] {
+/// What a batch's transaction ends with where the database has its numbers from somebody else.
+pub(super) const NOT_OURS: DieselError = DieselError::RollbackTransaction;
+
+/// Splits a batch after the number that the database has: the id of the last record up to it, which must be
+/// there then, and the records that come after it.
+pub(super) fn split(records: &[Numbered], last: i64) -> (Option<DbId>, &[Numbered]) {
     let last = u64::try_from(last).unwrap_or(0);
-    &records[records.partition_point(|(seq, _)| *seq <= last)..]
+    let (known, fresh) = records.split_at(records.partition_point(|(seq, _)| *seq <= last));
+    (known.last().map(|(_, record)| record.id.into()), fresh)
 }
 
 /// The least UUIDv7 of a millisecond: ids from it on are of that time or later.

@@ -4,8 +4,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{AuditRow, Numbered, fresh};
-use super::schema::audit_writers;
+use super::audit::{AuditRow, NOT_OURS, Numbered, split};
+use super::schema::{audit_logs, audit_writers};
 use super::types::{DbId, Id, Instant};
 use crate::domain::WriterId;
 
@@ -29,7 +29,12 @@ pub(super) async fn insert(
             .for_update()
             .first(connection)
             .await?;
-        insert_arrays(connection, writer, fresh(records, committed)).await?;
+        let (known, fresh) = split(records, committed);
+        if let Some(id) = known {
+            let query = audit_logs::table.find(id).select(audit_logs::seq);
+            query.first::<i64>(connection).await.optional()?.ok_or(NOT_OURS)?;
+        }
+        insert_arrays(connection, writer, fresh).await?;
         diesel::update(audit_writers::table.find(DbId::from(writer)))
             .set(audit_writers::last_seq.eq(last.max(committed)))
             .execute(connection)
@@ -39,7 +44,7 @@ pub(super) async fn insert(
     .await
 }
 
-/// One statement, whatever the number of rows: it is prepared once.
+/// One statement, whatever the number of rows.
 const INSERT_ARRAYS: &str = "INSERT INTO audit_logs (id, writer_id, seq, timestamp, user_id, username, action, \
     resource_type, resource_id, ip_address, user_agent, request_method, request_path, response_status, outcome, \
     duration_ms, request_id, metadata, source) \

@@ -4,7 +4,7 @@
 
 use diesel::prelude::*;
 
-use super::audit::{AuditRow, Numbered, fresh};
+use super::audit::{AuditRow, NOT_OURS, Numbered, split};
 use super::schema::{audit_logs, audit_writers};
 use super::types::DbId;
 use crate::domain::WriterId;
@@ -24,7 +24,11 @@ pub(super) fn insert(
             .execute(connection)?;
         let row = audit_writers::table.find(writer);
         let committed: i64 = row.select(audit_writers::last_seq).first(connection)?;
-        for (seq, record) in fresh(records, committed) {
+        let (known, fresh) = split(records, committed);
+        if let Some(id) = known {
+            audit_logs::table.find(id).select(audit_logs::seq).first::<i64>(connection).optional()?.ok_or(NOT_OURS)?;
+        }
+        for (seq, record) in fresh {
             diesel::insert_into(audit_logs::table)
                 .values((
                     AuditRow::from(record),

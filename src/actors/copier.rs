@@ -1,0 +1,232 @@
+//! Copies the journal's segments to the database, batch by batch; driven by the audit's actor.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::audit::AuditRecord;
+use crate::domain::{RecordId, WriterId};
+use crate::journal::{Batch, Folder, Progress, Reader};
+use crate::metrics::AuditMetrics;
+use crate::store::{AuditError, AuditSink, Numbered};
+
+/// The greatest batch, in records.
+const BATCH: usize = 2000;
+
+/// How often other processes' segments are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What a record that stands in for another one is called.
+const STAND_IN: &str = "SET_ASIDE";
+
+/// Copies segments to the database.
+pub(super) struct Copier {
+    folder: Folder,
+    sink: AuditSink,
+    committed: HashMap<WriterId, u64>,
+    readers: BTreeMap<WriterId, Reader>,
+    pending: Option<Pending>,
+    looked: Option<Instant>,
+    /// Everything that was written before this is in the database.
+    caught_up: Instant,
+    /// Up to which number a writer's refused records are in `set-aside.ndjson`.
+    set_aside: HashMap<WriterId, u64>,
+    metrics: AuditMetrics,
+}
+
+/// Read, and not in the database yet.
+struct Pending {
+    writer: WriterId,
+    records: Vec<Numbered>,
+    unreadable: Vec<Vec<u8>>,
+    finished: Vec<PathBuf>,
+}
+
+impl Pending {
+    fn of(writer: WriterId, batch: Batch) -> Self {
+        let records = batch.lines.into_iter().map(|line| (line.seq, line.record)).collect();
+        Self { writer, records, unreadable: batch.unreadable, finished: batch.finished }
+    }
+}
+
+impl Copier {
+    pub(super) fn new(
+        folder: Folder,
+        sink: AuditSink,
+        committed: HashMap<WriterId, u64>,
+        metrics: AuditMetrics,
+    ) -> Self {
+        Self {
+            folder,
+            sink,
+            committed,
+            readers: BTreeMap::new(),
+            pending: None,
+            looked: None,
+            caught_up: Instant::now(),
+            set_aside: HashMap::new(),
+            metrics,
+        }
+    }
+
+    /// The last number of a writer that is in the database.
+    pub(super) fn committed_of(&self, writer: WriterId) -> u64 {
+        self.committed.get(&writer).copied().unwrap_or(0)
+    }
+
+    /// One batch of each writer; true if there may be more at once.
+    pub(super) async fn round(&mut self) -> Result<bool, AuditError> {
+        let begun = Instant::now();
+        self.commit_pending().await?;
+        self.look()?;
+        // After the look: a segment that it found may be live by now, and none is live that it missed.
+        let live: HashMap<WriterId, Arc<Progress>> =
+            self.folder.live().into_iter().map(|progress| (progress.writer, progress)).collect();
+        let (mut has_more, mut fenced) = (false, None);
+        let writers: Vec<WriterId> = self.readers.keys().copied().collect();
+        for writer in writers {
+            let Some(reader) = self.readers.get_mut(&writer) else { continue };
+            let progress = live.get(&writer);
+            // In this order: a worker that becomes this writer in between has written nothing up to the limit.
+            let limit = progress.map_or(u64::MAX, |progress| progress.written());
+            let is_live = progress.is_some_and(|progress| progress.is_attached());
+            if is_live && limit <= reader.committed() && !reader.has_closed_segment() {
+                continue;
+            }
+            let batch =
+                reader.read(BATCH, limit, is_live).map_err(|error| AuditError::Unavailable(error.to_string()))?;
+            if batch.is_empty() {
+                continue;
+            }
+            has_more |= batch.lines.len() >= BATCH;
+            self.pending = Some(Pending::of(writer, batch));
+            match self.commit_pending().await {
+                // The other writers go on.
+                Err(error @ AuditError::Fenced(_)) => fenced = Some(error),
+                done => done?,
+            }
+        }
+        self.readers.retain(|writer, reader| live.contains_key(writer) || !reader.is_exhausted());
+        if let Some(error) = fenced {
+            return Err(error);
+        }
+        if !has_more {
+            self.caught_up = begun;
+        }
+        Ok(has_more)
+    }
+
+    /// Looks for segments: of this process when they may be new, of others now and then.
+    fn look(&mut self) -> Result<(), AuditError> {
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        let is_new = self.folder.live().iter().any(|progress| !self.readers.contains_key(&progress.writer));
+        if !is_due && !is_new && !self.folder.take_new_segments() {
+            return Ok(());
+        }
+        self.looked = Some(Instant::now());
+        let committed = &self.committed;
+        self.folder
+            .look(&mut self.readers, |writer| committed.get(&writer).copied().unwrap_or(0))
+            .map_err(|error| AuditError::Unavailable(error.to_string()))
+    }
+
+    async fn commit_pending(&mut self) -> Result<(), AuditError> {
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        let done = self.commit(&mut pending).await;
+        match &done {
+            Ok(()) => {
+                for segment in pending.finished {
+                    self.folder.retire(segment);
+                }
+            }
+            Err(AuditError::Fenced(_)) => {
+                // Its segments stay as they are, and are read again from their beginning.
+                let reader = Reader::new(pending.writer, self.committed_of(pending.writer));
+                self.readers.insert(pending.writer, reader);
+                self.looked = None;
+            }
+            Err(_) => self.pending = Some(pending),
+        }
+        done
+    }
+
+    async fn commit(&mut self, pending: &mut Pending) -> Result<(), AuditError> {
+        let started = Instant::now();
+        while let Some(line) = pending.unreadable.last() {
+            log::error!("a line of the audit journal can't be read: it is kept in set-aside.ndjson");
+            self.folder.set_aside(line).map_err(|error| AuditError::Unavailable(error.to_string()))?;
+            self.metrics.set_aside.inc();
+            pending.unreadable.pop();
+        }
+        self.insert(pending.writer, &pending.records).await?;
+        let Some((last, _)) = pending.records.last() else { return Ok(()) };
+        self.committed.insert(pending.writer, *last);
+        if let Some(reader) = self.readers.get_mut(&pending.writer) {
+            reader.commit(*last);
+        }
+        let count = pending.records.len();
+        self.metrics.written.inc_by(count as u64);
+        self.metrics.batch_records.observe(count as f64);
+        self.metrics.flush_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Inserts a batch; halves it where a record is refused for its content,
+    /// until the culprit stands alone and a stub takes its place.
+    async fn insert(&mut self, writer: WriterId, records: &[Numbered]) -> Result<(), AuditError> {
+        let mut parts = vec![records];
+        while let Some(part) = parts.pop() {
+            match self.sink.insert(writer, part).await {
+                Err(AuditError::Refused(why)) => match part {
+                    [culprit] => self.insert_stub(writer, culprit, &why).await?,
+                    _ => {
+                        log::debug!("a batch of {} is refused: {why}", part.len());
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                },
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a stub in a refused record's place: the same id and time, none of the text. Where
+    /// even that is refused, for the id is in the table already, another id.
+    async fn insert_stub(&mut self, writer: WriterId, culprit: &Numbered, why: &str) -> Result<(), AuditError> {
+        let (seq, culprit) = culprit;
+        // A stub that is refused for its id says nothing that was not said before.
+        if &*culprit.action != STAND_IN && self.set_aside.get(&writer).is_none_or(|last| last < seq) {
+            log::error!("audit record {} is refused and kept in set-aside.ndjson: {why}", culprit.id);
+            let line = serde_json::to_vec(culprit).map_err(|error| AuditError::Unavailable(error.to_string()))?;
+            self.folder.set_aside(&line).map_err(|error| AuditError::Unavailable(error.to_string()))?;
+            self.metrics.set_aside.inc();
+            self.set_aside.insert(writer, *seq);
+        }
+        match self.sink.insert(writer, &[(*seq, AuditRecord::stub(culprit, culprit.id))]).await {
+            Err(AuditError::Refused(_)) => {}
+            done => return done,
+        }
+        let stub = AuditRecord::stub(culprit, RecordId::generate());
+        match self.sink.insert(writer, &[(*seq, stub)]).await {
+            Err(AuditError::Refused(why)) => {
+                Err(AuditError::Unavailable(format!("a stub of record {} is refused: {why}", culprit.id)))
+            }
+            done => done,
+        }
+    }
+
+    pub(super) fn note_failure(&self) {
+        self.metrics.retries.inc();
+    }
+
+    pub(super) fn measure(&self) {
+        let behind = |progress: &Arc<Progress>| progress.written().saturating_sub(self.committed_of(progress.writer));
+        let lag: u64 = self.folder.live().iter().map(behind).sum();
+        let seconds = if lag == 0 { 0.0 } else { self.caught_up.elapsed().as_secs_f64() };
+        self.metrics.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        self.metrics.lag_seconds.set(seconds);
+        self.metrics.journal_bytes.set(i64::try_from(self.folder.bytes()).unwrap_or(i64::MAX));
+    }
+}
