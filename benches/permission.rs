@@ -72,14 +72,14 @@ async fn measure(roles: usize) -> Result<[f64; 3], Failure> {
     let user = user(roles)?;
     let (id, registry) = (user.id, prometheus::Registry::new());
     let bound = Duration::from_secs(3600);
-    let lifecycle = Lifecycle::default();
     let rbac = Rbac::start(
         Arc::new(Source { roles, user }),
         CacheSettings { max_users: 1000, max_staleness: bound },
         Freshness::new(bound),
         Metrics::register(&registry)?,
         &actix::Arbiter::current(),
-        &lifecycle,
+        // Never told to serve: the actor may end with the measuring.
+        &Lifecycle::default(),
     )
     .await?;
     let user = rbac.find_user(id).await?.ok_or("no user")?;
