@@ -14,7 +14,7 @@ use actix::prelude::*;
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
-use super::copier::Copier;
+use super::copier::{Copier, Meter};
 use super::vital::{Lifecycle, Vital};
 use super::{ServiceError, ServiceResult};
 use crate::clock::SharedClock;
@@ -26,6 +26,9 @@ use crate::store::{AuditError, Store};
 
 /// How long a record waits at most before its batch begins.
 const AGE: Duration = Duration::from_millis(150);
+
+/// How often the metrics of the lag are brought up to date.
+const MEASURE_EVERY: Duration = Duration::from_millis(500);
 
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -72,6 +75,7 @@ impl Audit {
         let arbiter = Arbiter::new();
         let vital = lifecycle.vital("audit");
         let actor = AuditWriter::start_in_arbiter(&arbiter.handle(), move |_| AuditWriter {
+            meter: copier.meter(),
             copier: Some(copier),
             waiting: Vec::new(),
             failures: 0,
@@ -152,6 +156,7 @@ struct Flush {
 struct AuditWriter {
     /// Away while it copies.
     copier: Option<Copier>,
+    meter: Arc<Meter>,
     waiting: Vec<Flush>,
     failures: u32,
     /// Only ever one: rounds that a question begins must not add to them.
@@ -167,6 +172,7 @@ impl Actor for AuditWriter {
         if let Err(error) = rustix::process::nice(NICENESS) {
             log::warn!("audit records are copied at normal priority: {error}");
         }
+        ctx.run_interval(MEASURE_EVERY, |actor, _| actor.meter.measure());
         self.copy(ctx);
     }
 }
@@ -192,8 +198,7 @@ impl AuditWriter {
     }
 
     fn copied(&mut self, copier: Copier, done: Result<bool, AuditError>, ctx: &mut Context<Self>) {
-        self.answer(&copier);
-        copier.measure();
+        self.answer();
         let pause = match done {
             Ok(has_more) => {
                 if self.failures > 0 {
@@ -203,7 +208,7 @@ impl AuditWriter {
                 if has_more { Duration::ZERO } else { AGE }
             }
             Err(error) => {
-                copier.note_failure();
+                self.meter.note_failure();
                 if self.failures == 0 {
                     log::error!("{error}; the journal keeps the records");
                 }
@@ -226,10 +231,10 @@ impl AuditWriter {
     }
 
     /// Tells those who wait for what is in the database by now.
-    fn answer(&mut self, copier: &Copier) {
+    fn answer(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         for flush in waiting {
-            if flush.targets.iter().all(|(writer, seq)| copier.committed_of(*writer) >= *seq) {
+            if flush.targets.iter().all(|(writer, seq)| self.meter.committed_of(*writer) >= *seq) {
                 // Who no longer waits needs no answer.
                 let _ = flush.reply.send(());
             } else if !flush.is_abandoned.load(Ordering::Relaxed) {

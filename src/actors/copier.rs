@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::domain::audit::AuditRecord;
@@ -24,12 +24,10 @@ const STAND_IN: &str = "SET_ASIDE";
 pub(super) struct Copier {
     folder: Folder,
     sink: AuditSink,
-    committed: HashMap<WriterId, u64>,
+    meter: Arc<Meter>,
     readers: BTreeMap<WriterId, Reader>,
     pending: Option<Pending>,
     looked: Option<Instant>,
-    /// Everything that was written before this is in the database.
-    caught_up: Instant,
     /// Up to which number a writer's refused records are in `set-aside.ndjson`.
     set_aside: HashMap<WriterId, u64>,
     metrics: AuditMetrics,
@@ -57,22 +55,26 @@ impl Copier {
         committed: HashMap<WriterId, u64>,
         metrics: AuditMetrics,
     ) -> Self {
+        let meter = Meter {
+            folder: folder.clone(),
+            metrics: metrics.clone(),
+            committed: Mutex::new(committed),
+            caught_up: Mutex::new(Instant::now()),
+        };
         Self {
             folder,
             sink,
-            committed,
+            meter: Arc::new(meter),
             readers: BTreeMap::new(),
             pending: None,
             looked: None,
-            caught_up: Instant::now(),
             set_aside: HashMap::new(),
             metrics,
         }
     }
 
-    /// The last number of a writer that is in the database.
-    pub(super) fn committed_of(&self, writer: WriterId) -> u64 {
-        self.committed.get(&writer).copied().unwrap_or(0)
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
     }
 
     /// One batch of each writer; true if there may be more at once.
@@ -112,7 +114,7 @@ impl Copier {
             return Err(error);
         }
         if !has_more {
-            self.caught_up = begun;
+            *self.meter.caught_up() = begun;
         }
         Ok(has_more)
     }
@@ -125,9 +127,8 @@ impl Copier {
             return Ok(());
         }
         self.looked = Some(Instant::now());
-        let committed = &self.committed;
         self.folder
-            .look(&mut self.readers, |writer| committed.get(&writer).copied().unwrap_or(0))
+            .look(&mut self.readers, |writer| self.meter.committed_of(writer))
             .map_err(|error| AuditError::Unavailable(error.to_string()))
     }
 
@@ -142,7 +143,7 @@ impl Copier {
             }
             Err(AuditError::Fenced(_)) => {
                 // Its segments stay as they are, and are read again from their beginning.
-                let reader = Reader::new(pending.writer, self.committed_of(pending.writer));
+                let reader = Reader::new(pending.writer, self.meter.committed_of(pending.writer));
                 self.readers.insert(pending.writer, reader);
                 self.looked = None;
             }
@@ -161,7 +162,7 @@ impl Copier {
         }
         self.insert(pending.writer, &pending.records).await?;
         let Some((last, _)) = pending.records.last() else { return Ok(()) };
-        self.committed.insert(pending.writer, *last);
+        self.meter.committed().insert(pending.writer, *last);
         if let Some(reader) = self.readers.get_mut(&pending.writer) {
             reader.commit(*last);
         }
@@ -216,15 +217,39 @@ impl Copier {
             done => done,
         }
     }
+}
+
+/// What the metrics say of the lag, also while a batch is under way.
+pub(super) struct Meter {
+    folder: Folder,
+    metrics: AuditMetrics,
+    committed: Mutex<HashMap<WriterId, u64>>,
+    /// Everything that was written before this is in the database.
+    caught_up: Mutex<Instant>,
+}
+
+impl Meter {
+    fn committed(&self) -> MutexGuard<'_, HashMap<WriterId, u64>> {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn caught_up(&self) -> MutexGuard<'_, Instant> {
+        self.caught_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last number of a writer that is in the database.
+    pub(super) fn committed_of(&self, writer: WriterId) -> u64 {
+        self.committed().get(&writer).copied().unwrap_or(0)
+    }
 
     pub(super) fn note_failure(&self) {
         self.metrics.retries.inc();
     }
 
     pub(super) fn measure(&self) {
-        let behind = |progress: &Arc<Progress>| progress.written().saturating_sub(self.committed_of(progress.writer));
-        let lag: u64 = self.folder.live().iter().map(behind).sum();
-        let seconds = if lag == 0 { 0.0 } else { self.caught_up.elapsed().as_secs_f64() };
+        let live = self.folder.live();
+        let lag: u64 = live.iter().map(|of| of.written().saturating_sub(self.committed_of(of.writer))).sum();
+        let seconds = if lag == 0 { 0.0 } else { self.caught_up().elapsed().as_secs_f64() };
         self.metrics.lag_records.set(i64::try_from(lag).unwrap_or(i64::MAX));
         self.metrics.lag_seconds.set(seconds);
         self.metrics.journal_bytes.set(i64::try_from(self.folder.bytes()).unwrap_or(i64::MAX));

@@ -7,6 +7,7 @@ mod support;
 mod audit;
 mod audit_events;
 mod audit_faults;
+mod audit_journal;
 mod audit_query;
 mod bad_input;
 mod command_line;
