@@ -84,6 +84,7 @@ fn common(report: &mut Report, samples: &[&Sample]) {
     report.figure("latency, p99", format!("{:.2} ms", latencies.1));
     report.figure("processor time a request, answer path", format!("{:.1} us", of(Sample::answer_us)));
     report.figure("processor time a request, all other threads", format!("{:.1} us", of(Sample::beside_us)));
+    report.figure("processor time a request, the load itself", format!("{:.1} us", of(Sample::asking_us)));
 }
 
 impl Series {

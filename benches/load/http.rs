@@ -24,19 +24,27 @@ impl Head {
     /// # Errors
     /// It is none that our servers send.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, &'static str> {
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+        const NAME: &[u8] = b"content-length:";
         let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.trim().parse::<usize>().ok());
-        let mut lines = bytes[..end].split(|byte| *byte == b'\n');
-        let status = lines.next().and_then(|line| line.get(9..12)).and_then(number);
-        let content_length = lines.find_map(|line| {
-            const NAME: &[u8] = b"content-length:";
-            let (name, value) = line.split_at_checked(NAME.len())?;
-            if name.eq_ignore_ascii_case(NAME) { number(value) } else { None }
-        });
-        match (status.and_then(|status| u16::try_from(status).ok()), content_length) {
-            (Some(status), Some(content_length)) => Ok(Some(Self { status, length: end + 4, content_length })),
-            _ => Err("an answer without status or content-length"),
+        let mut content_length = None;
+        let mut begin = 0;
+        while let Some(end) = bytes[begin..].iter().position(|byte| *byte == b'\n') {
+            let line = &bytes[begin..begin + end];
+            begin += end + 1;
+            if line == b"\r" {
+                let status = bytes.get(9..12).and_then(number).and_then(|status| u16::try_from(status).ok());
+                return match (status, content_length) {
+                    (Some(status), Some(content_length)) => Ok(Some(Self { status, length: begin, content_length })),
+                    _ => Err("an answer without status or content-length"),
+                };
+            }
+            if let Some((name, value)) = line.split_at_checked(NAME.len())
+                && name.eq_ignore_ascii_case(NAME)
+            {
+                content_length = number(value);
+            }
         }
+        Ok(None)
     }
 }
 

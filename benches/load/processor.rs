@@ -43,6 +43,14 @@ impl Spent {
         Ok(Self { answering, all: process.own.max(answering) })
     }
 
+    /// What this process has used up to now.
+    ///
+    /// # Errors
+    /// There is no `/proc`.
+    pub(crate) fn of_this_process() -> Result<Self, Failure> {
+        Self::of(std::process::id())
+    }
+
     /// Since an earlier look.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self { answering: self.answering.saturating_sub(earlier.answering), all: self.all.saturating_sub(earlier.all) }

@@ -31,6 +31,8 @@ pub(crate) enum Copy {
 pub(crate) struct Sample {
     pub(crate) window: Window,
     spent: Spent,
+    /// By the load.
+    asking: Duration,
     /// Where the copy ran.
     pub(crate) copied: Option<Copied>,
 }
@@ -56,6 +58,11 @@ impl Sample {
     /// Processor time a request of all other threads, in microseconds.
     pub(crate) fn beside_us(&self) -> f64 {
         microseconds(self.spent.beside()) / self.window.requests() as f64
+    }
+
+    /// Processor time a request of the load, which shares the cores with the servers, in microseconds.
+    pub(crate) fn asking_us(&self) -> f64 {
+        microseconds(self.asking) / self.window.requests() as f64
     }
 }
 
@@ -114,7 +121,7 @@ impl Subject {
         let observe = || {
             let count = self.server.audit_count()?;
             let database = self.cluster.as_ref().map(|cluster| processor::spent_with_children(cluster.pid()?));
-            Ok((count.written, database.transpose()?, Spent::of(self.server.pid())?))
+            Ok((count.written, database.transpose()?, Spent::of(self.server.pid())?, Spent::of_this_process()?))
         };
         let (window, before, after) = running.record(options.window, observe)?;
         self.recorded += running.end();
@@ -127,7 +134,8 @@ impl Subject {
         }
         let database = after.1.zip(before.1).map(|(after, before)| after.saturating_sub(before));
         let copied = Copied { elapsed: window.elapsed, records, own: spent.beside(), database, left, drain };
-        Ok(Sample { window, spent, copied: (copy == Copy::Running).then_some(copied) })
+        let asking = after.3.since(before.3).all;
+        Ok(Sample { window, spent, asking, copied: (copy == Copy::Running).then_some(copied) })
     }
 }
 
@@ -138,8 +146,9 @@ impl Subject {
 pub(crate) fn bare_window(options: &Options, server: &Server) -> Result<Sample, Failure> {
     let running = load(options, server, http::get("/", None))?;
     running.pass(WARM_UP)?;
-    let (window, before, after) = running.record(options.window, || Spent::of(server.pid()))?;
-    Ok(Sample { window, spent: after.since(before), copied: None })
+    let (window, before, after) =
+        running.record(options.window, || Ok((Spent::of(server.pid())?, Spent::of_this_process()?)))?;
+    Ok(Sample { window, spent: after.0.since(before.0), asking: after.1.since(before.1).all, copied: None })
 }
 
 fn load(options: &Options, server: &Server, request: Vec<u8>) -> Result<Running, Failure> {
