@@ -69,6 +69,10 @@ impl Accounts {
     /// # Errors
     /// The database is away.
     pub async fn create_first(&self, account: NewAccount) -> ServiceResult<Option<User>> {
+        // Asked before the hash, which takes its time, and again in the transaction.
+        if self.store.has_users().await? {
+            return Ok(None);
+        }
         let new = self.hashed(account).await?;
         Ok(self.store.create_first_user(new).await?)
     }

@@ -34,7 +34,9 @@ impl Passwords {
     /// # Errors
     /// The cost is none that bcrypt knows.
     pub fn start(settings: PasswordSettings, lifecycle: &Lifecycle) -> Result<Self, bcrypt::BcryptError> {
-        let stand_in = bcrypt::hash(uuid::Uuid::now_v7().to_string(), settings.cost)?;
+        // The cost is written in the hash; making one of the full cost would hold up the start.
+        let cheap = bcrypt::hash(uuid::Uuid::now_v7().to_string(), 4)?;
+        let stand_in = cheap.replacen("$04$", &format!("${:02}$", settings.cost), 1);
         let lifecycle = lifecycle.clone();
         let hasher = SyncArbiter::start(settings.threads, move || Hasher {
             cost: settings.cost,

@@ -48,7 +48,10 @@ impl GrantSource for Store {
 
 /// Answers who may what. Cheap to clone.
 #[derive(Clone)]
-pub struct Rbac {
+pub struct Rbac(Arc<Handle>);
+
+/// Behind one pointer: every principal carries a clone.
+struct Handle {
     shared: Arc<Shared>,
     actor: Addr<RbacActor>,
 }
@@ -89,17 +92,17 @@ impl Rbac {
             policy: Loads::default(),
             _vital: vital,
         });
-        Ok(Self { shared, actor })
+        Ok(Self(Arc::new(Handle { shared, actor })))
     }
 
     /// The user, where this instance knows them; no message, no query.
     pub fn cached_user(&self, id: UserId) -> Option<Arc<User>> {
-        if !self.shared.freshness.is_fresh() {
+        if !self.0.shared.freshness.is_fresh() {
             return None;
         }
-        let user = self.shared.users.get(&id);
+        let user = self.0.shared.users.get(&id);
         if user.is_some() {
-            self.shared.metrics.rbac_hits.inc();
+            self.0.shared.metrics.rbac_hits.inc();
         }
         user
     }
@@ -112,21 +115,21 @@ impl Rbac {
         if let Some(user) = self.cached_user(id) {
             return Ok(Some(user));
         }
-        if !self.shared.freshness.is_fresh() {
+        if !self.0.shared.freshness.is_fresh() {
             return Err(ServiceError::Unavailable("held decisions are too old: the change feed can't be read".into()));
         }
-        self.shared.metrics.rbac_misses.inc();
+        self.0.shared.metrics.rbac_misses.inc();
         let started = std::time::Instant::now();
         let (reply, answer) = oneshot::channel();
-        self.actor.send(LoadUser { id, reply }).await?;
+        self.0.actor.send(LoadUser { id, reply }).await?;
         let user = answer.await.map_err(|_| ServiceError::Unavailable("the rbac actor gave no answer".into()))?;
-        self.shared.metrics.rbac_load_seconds.observe(started.elapsed().as_secs_f64());
+        self.0.shared.metrics.rbac_load_seconds.observe(started.elapsed().as_secs_f64());
         user.map_err(ServiceError::Unavailable)
     }
 
     /// The policy as it stands.
     pub fn policy(&self) -> Guard<Arc<Policy>> {
-        self.shared.policy.load()
+        self.0.shared.policy.load()
     }
 
     /// Whether the user may: see [`Policy::has_permission`].
@@ -144,7 +147,7 @@ impl Rbac {
     /// # Errors
     /// The actor is gone.
     pub async fn forget_user(&self, id: UserId) -> ServiceResult<()> {
-        Ok(self.actor.send(ForgetUser(id)).await?)
+        Ok(self.0.actor.send(ForgetUser(id)).await?)
     }
 
     /// Forgets everything held and loads the policy anew.
@@ -152,7 +155,7 @@ impl Rbac {
     /// # Errors
     /// The actor is gone, or the policy can't be loaded.
     pub async fn reload(&self) -> ServiceResult<()> {
-        self.actor.send(ForgetAllUsers).await?;
+        self.0.actor.send(ForgetAllUsers).await?;
         self.reload_policy().await
     }
 
@@ -162,7 +165,7 @@ impl Rbac {
     /// The actor is gone, or the policy can't be loaded.
     pub async fn reload_policy(&self) -> ServiceResult<()> {
         let (reply, answer) = oneshot::channel();
-        self.actor.send(ReloadPolicy(reply)).await?;
+        self.0.actor.send(ReloadPolicy(reply)).await?;
         let loaded = answer.await.map_err(|_| ServiceError::Unavailable("the rbac actor gave no answer".into()))?;
         loaded.map_err(ServiceError::Unavailable)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::http::header;
-use actix_web::{HttpResponse, Route, web};
+use actix_web::{HttpRequest, HttpResponse, Route, web};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{
@@ -17,7 +17,10 @@ use crate::problem::{ApiError, Problem};
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::unrecorded("/docs", || Route::new().to(page)),
-        Endpoint::unrecorded("/docs/{file}", || Route::new().to(file)),
+        // Each by its own path: a pattern would be tried for every request that is not public.
+        Endpoint::unrecorded("/docs/swagger-ui.css", || Route::new().to(file)),
+        Endpoint::unrecorded("/docs/swagger-ui-bundle.js", || Route::new().to(file)),
+        Endpoint::unrecorded("/docs/favicon-32x32.png", || Route::new().to(file)),
         Endpoint::unrecorded("/openapi.json", || Route::new().to(description)),
     ]
 }
@@ -159,9 +162,10 @@ SwaggerUIBundle({ url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true
 "##;
 
 /// Swagger UI's own files, from inside the binary.
-async fn file(path: web::Path<String>) -> Result<HttpResponse, ApiError> {
+async fn file(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let name = request.path().trim_start_matches("/docs/");
     let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
-    match utoipa_swagger_ui::serve(&path, config) {
+    match utoipa_swagger_ui::serve(name, config) {
         Ok(Some(file)) => Ok(HttpResponse::Ok()
             .insert_header((header::CACHE_CONTROL, "public, max-age=3600"))
             .content_type(file.content_type)

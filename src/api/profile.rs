@@ -1,6 +1,6 @@
 //! The caller's own account.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, Route, web};
@@ -55,11 +55,11 @@ pub(super) struct Profile<'a> {
     last_login_at: Option<Timestamp>,
     /// Sorted.
     #[schema(value_type = Vec<String>, example = json!(["projects:read", "reports:read"]))]
-    permissions: BTreeSet<Permission>,
+    permissions: Arc<[Permission]>,
 }
 
 impl<'a> Profile<'a> {
-    fn of(user: &'a User, permissions: BTreeSet<Permission>) -> Self {
+    fn of(user: &'a User, permissions: Arc<[Permission]>) -> Self {
         Self {
             id: user.id,
             username: &user.username,

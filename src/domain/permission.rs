@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::field::{FieldCode, FieldError};
 
@@ -17,8 +17,8 @@ pub(super) fn is_identifier(text: &str) -> bool {
 }
 
 /// A permission: `resource:action`, each part `[a-z][a-z0-9_-]{0,63}`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "Arc<str>")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Permission(Arc<str>);
 
 impl Permission {
@@ -71,9 +71,9 @@ impl TryFrom<String> for Permission {
     }
 }
 
-impl From<Permission> for Arc<str> {
-    fn from(permission: Permission) -> Self {
-        permission.0
+impl Serialize for Permission {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The compiled policy: which role grants what, ready for the read path.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{Permission, PermissionInfo, Role, RoleName, User};
 
@@ -11,12 +12,16 @@ use super::{Permission, PermissionInfo, Role, RoleName, User};
 pub struct Policy {
     roles: HashMap<RoleName, CompiledRole>,
     permissions: HashMap<Permission, PermissionInfo>,
+    /// All permissions, sorted.
+    all: Arc<[Permission]>,
 }
 
 #[derive(Debug)]
 struct CompiledRole {
     role: Role,
     grants: HashSet<Permission>,
+    /// The grants, sorted.
+    listed: Arc<[Permission]>,
 }
 
 impl Policy {
@@ -26,11 +31,13 @@ impl Policy {
             .into_iter()
             .map(|role| {
                 let grants = role.permissions.iter().cloned().collect();
-                (role.name.clone(), CompiledRole { role, grants })
+                let listed = sorted(role.permissions.iter());
+                (role.name.clone(), CompiledRole { role, grants, listed })
             })
             .collect();
+        let all = sorted(permissions.iter().map(|info| &info.name));
         let permissions = permissions.into_iter().map(|info| (info.name.clone(), info)).collect();
-        Self { roles, permissions }
+        Self { roles, permissions, all }
     }
 
     /// Whether the user may: an active superuser always, an active user
@@ -49,23 +56,27 @@ impl Policy {
         role.is_admin() || self.roles.get(role).is_some_and(|role| role.grants.contains(permission))
     }
 
-    /// All that the user may, sorted; nothing for a deactivated one.
-    pub fn permissions_of(&self, user: &User) -> BTreeSet<Permission> {
+    /// All that the user may, sorted; nothing for a deactivated one. Made anew
+    /// only for users of several roles.
+    pub fn permissions_of(&self, user: &User) -> Arc<[Permission]> {
         if !user.is_active {
-            return BTreeSet::new();
+            return Arc::default();
         }
         if user.is_superuser || user.roles.iter().any(RoleName::is_admin) {
-            return self.permissions.keys().cloned().collect();
+            return Arc::clone(&self.all);
         }
-        user.roles.iter().filter_map(|role| self.roles.get(role)).flat_map(|role| role.grants.iter().cloned()).collect()
+        match user.roles.as_slice() {
+            [only] => self.roles.get(only).map(|role| Arc::clone(&role.listed)).unwrap_or_default(),
+            several => sorted(several.iter().filter_map(|role| self.roles.get(role)).flat_map(|role| &role.grants)),
+        }
     }
 
     /// What a role grants; `None` for an unknown role.
-    pub fn permissions_of_role(&self, role: &RoleName) -> Option<BTreeSet<Permission>> {
+    pub fn permissions_of_role(&self, role: &RoleName) -> Option<Arc<[Permission]>> {
         if role.is_admin() {
-            return Some(self.permissions.keys().cloned().collect());
+            return Some(Arc::clone(&self.all));
         }
-        self.roles.get(role).map(|role| role.grants.iter().cloned().collect())
+        self.roles.get(role).map(|role| Arc::clone(&role.listed))
     }
 
     /// The roles, by name.
@@ -91,4 +102,8 @@ impl Policy {
     pub fn has_permission_named(&self, permission: &Permission) -> bool {
         self.permissions.contains_key(permission)
     }
+}
+
+fn sorted<'a>(permissions: impl Iterator<Item = &'a Permission>) -> Arc<[Permission]> {
+    permissions.cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -4,14 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::field::{FieldCode, FieldError};
 use super::permission::is_identifier;
 
 /// A role's name: `[a-z][a-z0-9_-]{0,63}`. It never changes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "Arc<str>")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RoleName(Arc<str>);
 
 impl RoleName {
@@ -72,9 +72,9 @@ impl TryFrom<String> for RoleName {
     }
 }
 
-impl From<RoleName> for Arc<str> {
-    fn from(name: RoleName) -> Self {
-        name.0
+impl Serialize for RoleName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -132,7 +132,8 @@ fn bearer(request: &HttpRequest) -> Result<&str, ApiError> {
     if values.next().is_some() {
         return Err(ApiError::TokenInvalid("More than one Authorization header"));
     }
-    let value = value.to_str().map_err(|_| ApiError::TokenInvalid("Authorization header is malformed"))?;
+    let value = std::str::from_utf8(value.as_bytes());
+    let value = value.map_err(|_| ApiError::TokenInvalid("Authorization header is malformed"))?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     let token = token.trim_matches(' ');
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {

@@ -206,6 +206,15 @@ impl Store {
         self.pools.run(async move { transaction!(pools, |conn| create_first(conn, &new)) }).await
     }
 
+    /// Whether there is any user.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn has_users(&self) -> StoreResult<bool> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { read!(pools, |conn| UserStatements::has_users(conn)) }).await
+    }
+
     /// By the key of a username or, with an `@`, of an email.
     ///
     /// # Errors
