@@ -52,26 +52,26 @@ enum Connection {
     Postgres(Box<AsyncPgConnection>),
 }
 
-#[derive(Queryable, Selectable, Insertable)]
+#[derive(Queryable, Selectable)]
 #[diesel(table_name = audit_logs)]
-pub(super) struct AuditRow {
-    pub(super) id: DbId,
-    pub(super) timestamp: DbTime,
-    pub(super) user_id: Option<DbId>,
-    pub(super) username: Option<String>,
-    pub(super) action: String,
-    pub(super) resource_type: Option<String>,
-    pub(super) resource_id: Option<String>,
-    pub(super) ip_address: Option<String>,
-    pub(super) user_agent: Option<String>,
-    pub(super) request_method: Option<String>,
-    pub(super) request_path: Option<String>,
-    pub(super) response_status: Option<i16>,
-    pub(super) outcome: String,
-    pub(super) duration_ms: i32,
-    pub(super) request_id: Option<String>,
-    pub(super) metadata: String,
-    pub(super) source: String,
+struct AuditRow {
+    id: DbId,
+    timestamp: DbTime,
+    user_id: Option<DbId>,
+    username: Option<String>,
+    action: String,
+    resource_type: Option<String>,
+    resource_id: Option<String>,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    request_method: Option<String>,
+    request_path: Option<String>,
+    response_status: Option<i16>,
+    outcome: String,
+    duration_ms: i32,
+    request_id: Option<String>,
+    metadata: String,
+    source: String,
 }
 
 impl From<AuditRow> for AuditRecord {
@@ -98,27 +98,51 @@ impl From<AuditRow> for AuditRecord {
     }
 }
 
-impl From<&AuditRecord> for AuditRow {
-    fn from(record: &AuditRecord) -> Self {
-        let owned = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+/// A record as it is inserted; the text is borrowed.
+pub(super) struct NewRow<'a> {
+    pub(super) id: DbId,
+    pub(super) writer_id: DbId,
+    pub(super) seq: i64,
+    pub(super) timestamp: DbTime,
+    pub(super) user_id: Option<DbId>,
+    pub(super) username: Option<&'a str>,
+    pub(super) action: &'a str,
+    pub(super) resource_type: Option<&'a str>,
+    pub(super) resource_id: Option<&'a str>,
+    pub(super) ip_address: Option<&'a str>,
+    pub(super) user_agent: Option<&'a str>,
+    pub(super) request_method: Option<&'a str>,
+    pub(super) request_path: Option<&'a str>,
+    pub(super) response_status: Option<i16>,
+    pub(super) outcome: &'static str,
+    pub(super) duration_ms: i32,
+    pub(super) request_id: Option<&'a str>,
+    pub(super) metadata: String,
+    pub(super) source: &'static str,
+}
+
+impl<'a> NewRow<'a> {
+    pub(super) fn of(writer_id: DbId, (seq, record): &'a Numbered) -> Self {
         Self {
             id: record.id.into(),
+            writer_id,
+            seq: i64::try_from(*seq).unwrap_or(i64::MAX),
             timestamp: record.timestamp.into(),
             user_id: record.user_id.map(Into::into),
-            username: owned(&record.username),
-            action: record.action.as_ref().to_owned(),
-            resource_type: owned(&record.resource_type),
-            resource_id: owned(&record.resource_id),
-            ip_address: owned(&record.ip_address),
-            user_agent: owned(&record.user_agent),
-            request_method: owned(&record.request_method),
-            request_path: owned(&record.request_path),
+            username: record.username.as_deref(),
+            action: &record.action,
+            resource_type: record.resource_type.as_deref(),
+            resource_id: record.resource_id.as_deref(),
+            ip_address: record.ip_address.as_deref(),
+            user_agent: record.user_agent.as_deref(),
+            request_method: record.request_method.as_deref(),
+            request_path: record.request_path.as_deref(),
             response_status: record.response_status.and_then(|status| i16::try_from(status).ok()),
-            outcome: record.outcome.as_str().to_owned(),
+            outcome: record.outcome.as_str(),
             duration_ms: i32::try_from(record.duration_ms).unwrap_or(i32::MAX),
-            request_id: owned(&record.request_id),
+            request_id: record.request_id.as_deref(),
             metadata: record.metadata.to_string(),
-            source: record.source.as_str().to_owned(),
+            source: record.source.as_str(),
         }
     }
 }

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{AuditRow, NOT_OURS, Numbered, split};
+use super::audit::{NOT_OURS, NewRow, Numbered, split};
 use super::schema::{audit_logs, audit_writers};
 use super::types::{DbId, Id, Instant};
 use crate::domain::WriterId;
@@ -58,40 +58,34 @@ async fn insert_arrays(connection: &mut AsyncPgConnection, writer: WriterId, rec
     if records.is_empty() {
         return Ok(());
     }
-    let rows: Vec<AuditRow> = records.iter().map(|(_, record)| AuditRow::from(record)).collect();
-    let numbers: Vec<i64> = records.iter().map(|(seq, _)| i64::try_from(*seq).unwrap_or(i64::MAX)).collect();
+    let writer = DbId::from(writer);
+    let rows: Vec<NewRow<'_>> = records.iter().map(|record| NewRow::of(writer, record)).collect();
     macro_rules! column {
         ($field:ident) => {
-            rows.iter().map(|row| row.$field.as_deref()).collect::<Vec<_>>()
-        };
-        (plain $field:ident) => {
-            rows.iter().map(|row| row.$field.as_str()).collect::<Vec<_>>()
-        };
-        (copy $field:ident) => {
             rows.iter().map(|row| row.$field).collect::<Vec<_>>()
         };
     }
     type Texts = Array<Nullable<Text>>;
     diesel::sql_query(INSERT_ARRAYS)
-        .bind::<Array<Id>, _>(column!(copy id))
-        .bind::<Id, _>(DbId::from(writer))
-        .bind::<Array<BigInt>, _>(numbers)
-        .bind::<Array<Instant>, _>(column!(copy timestamp))
-        .bind::<Array<Nullable<Id>>, _>(column!(copy user_id))
+        .bind::<Array<Id>, _>(column!(id))
+        .bind::<Id, _>(writer)
+        .bind::<Array<BigInt>, _>(column!(seq))
+        .bind::<Array<Instant>, _>(column!(timestamp))
+        .bind::<Array<Nullable<Id>>, _>(column!(user_id))
         .bind::<Texts, _>(column!(username))
-        .bind::<Array<Text>, _>(column!(plain action))
+        .bind::<Array<Text>, _>(column!(action))
         .bind::<Texts, _>(column!(resource_type))
         .bind::<Texts, _>(column!(resource_id))
         .bind::<Texts, _>(column!(ip_address))
         .bind::<Texts, _>(column!(user_agent))
         .bind::<Texts, _>(column!(request_method))
         .bind::<Texts, _>(column!(request_path))
-        .bind::<Array<Nullable<SmallInt>>, _>(column!(copy response_status))
-        .bind::<Array<Text>, _>(column!(plain outcome))
-        .bind::<Array<Integer>, _>(column!(copy duration_ms))
+        .bind::<Array<Nullable<SmallInt>>, _>(column!(response_status))
+        .bind::<Array<Text>, _>(column!(outcome))
+        .bind::<Array<Integer>, _>(column!(duration_ms))
         .bind::<Texts, _>(column!(request_id))
-        .bind::<Array<Text>, _>(column!(plain metadata))
-        .bind::<Array<Text>, _>(column!(plain source))
+        .bind::<Array<Text>, _>(rows.iter().map(|row| row.metadata.as_str()).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(column!(source))
         .execute(connection)
         .await
         .map(drop)

@@ -3,10 +3,13 @@
 //! Blocking: it runs on the audit writer's own thread.
 
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Integer, Nullable, SmallInt, Text};
+use diesel::sqlite::Sqlite;
 
-use super::audit::{AuditRow, NOT_OURS, Numbered, split};
+use super::audit::{NOT_OURS, NewRow, Numbered, split};
 use super::schema::{audit_logs, audit_writers};
-use super::types::DbId;
+use super::types::{DbId, Id, Instant};
 use crate::domain::WriterId;
 
 /// See [`super::AuditSink::insert`].
@@ -28,16 +31,59 @@ pub(super) fn insert(
         if let Some(id) = known {
             audit_logs::table.find(id).select(audit_logs::seq).first::<i64>(connection).optional()?.ok_or(NOT_OURS)?;
         }
-        for (seq, record) in fresh {
-            diesel::insert_into(audit_logs::table)
-                .values((
-                    AuditRow::from(record),
-                    audit_logs::writer_id.eq(writer),
-                    audit_logs::seq.eq(i64::try_from(*seq).unwrap_or(i64::MAX)),
-                ))
-                .execute(connection)?;
+        for record in fresh {
+            NewRow::of(writer, record).execute(connection)?;
         }
         diesel::update(row).set(audit_writers::last_seq.eq(last.max(committed))).execute(connection)?;
         Ok(())
     })
+}
+
+// Diesel's own insert leaves out the columns that are null, and so is another statement for each
+// set of them, built as text for each row; this one is prepared once.
+impl QueryId for NewRow<'_> {
+    type QueryId = NewRow<'static>;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl diesel::RunQueryDsl<SqliteConnection> for NewRow<'_> {}
+
+impl QueryFragment<Sqlite> for NewRow<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO audit_logs (id, writer_id, seq, timestamp, user_id, username, action, resource_type, \
+             resource_id, ip_address, user_agent, request_method, request_path, response_status, outcome, duration_ms, \
+             request_id, metadata, source) VALUES (",
+        );
+        out.push_bind_param::<Id, _>(&self.id)?;
+        macro_rules! bind {
+            ($($kind:ty: $field:ident),* $(,)?) => {$(
+                out.push_sql(", ");
+                out.push_bind_param::<$kind, _>(&self.$field)?;
+            )*};
+        }
+        bind! {
+            Id: writer_id,
+            BigInt: seq,
+            Instant: timestamp,
+            Nullable<Id>: user_id,
+            Nullable<Text>: username,
+            Text: action,
+            Nullable<Text>: resource_type,
+            Nullable<Text>: resource_id,
+            Nullable<Text>: ip_address,
+            Nullable<Text>: user_agent,
+            Nullable<Text>: request_method,
+            Nullable<Text>: request_path,
+            Nullable<SmallInt>: response_status,
+            Text: outcome,
+            Integer: duration_ms,
+            Nullable<Text>: request_id,
+            Text: metadata,
+            Text: source,
+        }
+        out.push_sql(")");
+        Ok(())
+    }
 }
