@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis::actors::{CacheSettings, Freshness, GrantSource, Lifecycle, Loading, Rbac};
-use portcullis::domain::{Permission, PermissionInfo, Policy, Role, RoleName, Timestamp, User, UserId};
+use portcullis::domain::{Grant, Permission, PermissionInfo, Policy, Role, RoleName, Timestamp, User, UserId};
 use portcullis::metrics::Metrics;
 
 type Failure = Box<dyn std::error::Error>;
@@ -121,7 +121,13 @@ fn policy(roles: usize) -> Result<Policy, Failure> {
             description: String::new(),
             is_built_in: false,
         }));
-        compiled.push(Role { name: role_name(role)?, description: String::new(), is_built_in: false, permissions });
+        compiled.push(Role {
+            name: role_name(role)?,
+            description: String::new(),
+            is_built_in: false,
+            grants: permissions.into_iter().map(Grant::from).collect(),
+            includes: Vec::new(),
+        });
     }
     Ok(Policy::compile(compiled, all))
 }

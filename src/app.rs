@@ -17,7 +17,7 @@ use actix_web_prom::PrometheusMetricsBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::actors::{
-    Accounts, Audit, Feed, Freshness, Keys, Lifecycle, NewAccount, Passwords, Rbac, RoleAssignments, Tokens,
+    Accounts, Audit, Feed, Freshness, Keys, Lifecycle, NewAccount, Passwords, Rbac, RbacService, Tokens,
 };
 use crate::api::{self, ApiSettings, Services};
 use crate::clock::{SharedClock, SystemClock};
@@ -154,11 +154,11 @@ impl Application {
         let guards = Guards::new(tokens.clone(), rbac.clone(), config.guard, metrics.clone());
         let services = web::Data::new(Services {
             accounts,
-            assignments: RoleAssignments::new(store, rbac.clone()),
             audit: audit.clone(),
             freshness,
             metrics,
-            rbac,
+            rbac: rbac.clone(),
+            rbac_service: RbacService::new(store, rbac, Arc::clone(&clock)),
             registry,
             settings: config.api.clone(),
             tokens: tokens.clone(),
@@ -268,7 +268,6 @@ async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), AppError> {
 fn check_default_role(rbac: &Rbac, role: &RoleName) -> Result<(), AppError> {
     let problem = match rbac.policy().permissions_of_role(role) {
         None => "is no role of this database",
-        Some(_) if !rbac.policy().has_role_named(role) => "is no role of this database",
         Some(grants) if grants.iter().any(|granted| granted.as_str() == "users:manage") => {
             "holds users:manage, so whoever registers could administer"
         }

@@ -11,7 +11,7 @@ use actix_web::{HttpResponse, ResponseError};
 use actix_web_httpauth::headers::www_authenticate::bearer::{self, Bearer};
 use serde::Serialize;
 
-use crate::domain::{FieldError, Permission, RoleName};
+use crate::domain::{Conflict, FieldError, Permission, RoleName};
 
 /// Why a request got no answer of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub enum ApiError {
     UsernameTaken,
     /// Somebody has this email.
     EmailTaken,
+    /// Roles and permissions as they are do not allow it.
+    Conflict(Conflict),
     /// It would take the last administrator away.
     LastAdmin,
     /// The body is longer than so many bytes.
@@ -97,6 +99,7 @@ impl ApiError {
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::UsernameTaken => (StatusCode::CONFLICT, "username_taken"),
             Self::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
+            Self::Conflict(conflict) => (StatusCode::CONFLICT, conflict_code(conflict)),
             Self::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
@@ -143,6 +146,7 @@ impl ApiError {
             Self::RequestTimeout => "The request body did not arrive in time".into(),
             Self::UsernameTaken => "Username already registered".into(),
             Self::EmailTaken => "Email already registered".into(),
+            Self::Conflict(conflict) => conflict.to_string(),
             Self::LastAdmin => "This would leave no active administrator who can sign in".into(),
             Self::TooLarge(limit) => format!("The body may have at most {limit} bytes"),
             Self::UnsupportedMediaType(wanted) => format!("The body must have the content type {wanted}"),
@@ -205,6 +209,16 @@ impl ApiError {
             _ => {}
         }
         headers
+    }
+}
+
+fn conflict_code(conflict: &Conflict) -> &'static str {
+    match conflict {
+        Conflict::RoleExists => "role_exists",
+        Conflict::PermissionExists => "permission_exists",
+        Conflict::PermissionInUse(_) => "permission_in_use",
+        Conflict::RoleCycle(_) => "role_cycle",
+        Conflict::BuiltIn(_) => "built_in",
     }
 }
 

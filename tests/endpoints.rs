@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use portcullis::api::{Needs, endpoints, openapi};
+use portcullis::domain::{Timestamp, User, UserId};
+use portcullis::store::{Database, Store, StoreSettings};
 use serde_json::Value;
 
 /// Every endpoint with what it needs and what the audit log calls it: a new
@@ -17,13 +20,59 @@ fn endpoints_and_what_they_need() {
                 Needs::Nothing => "public".to_owned(),
                 Needs::Account => "any user".to_owned(),
                 Needs::Permission(permission) => permission.to_owned(),
+                Needs::Role(role) => format!("role {role}"),
             };
             let action = endpoint.name.action.unwrap_or("(not recorded)");
-            format!("{:<36} {:<7} {:<14} {}", endpoint.path, endpoint.method_name(), needs, action)
+            format!("{:<52} {:<7} {:<14} {}", endpoint.path, endpoint.method_name(), needs, action)
         })
         .collect();
     lines.sort();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+/// What each default role may: every permission, and every endpoint. The policy is the one that the
+/// migrations make.
+#[tokio::test]
+async fn what_each_role_may() {
+    let home = tempfile::tempdir().unwrap();
+    let database = Database::Sqlite(home.path().join("portcullis.db"));
+    let settings = StoreSettings { database, timeout: Duration::from_secs(5), pool_size: 1 };
+    let policy = Store::open(settings).await.unwrap().load_policy().await.unwrap().compile();
+    let holders = ["(no role)", "viewer", "analyst", "admin"].map(|role| (role, holder(role)));
+    let row = |name: String, may: &dyn Fn(&User) -> bool| {
+        let cells = holders.iter().map(|(_, user)| if may(user) { "   yes   " } else { "    -    " });
+        format!("{name:<60}{}", cells.collect::<String>())
+    };
+    let mut lines =
+        vec![format!("{:<60}{}", "", holders.iter().map(|(role, _)| format!("{role:^9}")).collect::<String>())];
+    for info in policy.permissions() {
+        lines.push(row(info.name.to_string(), &|user| policy.has_permission(user, &info.name)));
+    }
+    for endpoint in endpoints() {
+        let may = |user: &User| match endpoint.needs {
+            Needs::Nothing | Needs::Account => true,
+            Needs::Permission(name) => policy.has_permission(user, &name.parse().unwrap()),
+            Needs::Role(name) => policy.has_role(user, &name.parse().unwrap()),
+        };
+        lines.push(row(format!("{:<7} {}", endpoint.method_name(), endpoint.path), &may));
+    }
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+fn holder(role: &str) -> User {
+    User {
+        id: UserId::generate(),
+        username: "somebody".into(),
+        email: None,
+        email_verified: false,
+        full_name: None,
+        is_active: true,
+        is_superuser: false,
+        roles: role.parse().into_iter().collect(),
+        created_at: Timestamp::from_millis(0),
+        updated_at: Timestamp::from_millis(0),
+        last_login_at: None,
+    }
 }
 
 fn description() -> Value {
@@ -61,7 +110,7 @@ fn every_described_error_is_a_problem_and_every_guarded_endpoint_says_so() {
         let is_guarded = endpoint.needs != Needs::Nothing;
         assert_eq!(responses.contains_key("401") && is_guarded, is_guarded, "{} {}", method, endpoint.path);
         assert_eq!(operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty()), is_guarded);
-        if matches!(endpoint.needs, Needs::Permission(_)) {
+        if matches!(endpoint.needs, Needs::Permission(_) | Needs::Role(_)) {
             assert!(responses.contains_key("403"), "{} {}", method, endpoint.path);
         }
         for (status, response) in responses {

@@ -9,7 +9,7 @@ use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, HttpResponse, web};
 use portcullis::actors::{
     Accounts, Algorithm, CacheSettings, Freshness, Keys, Lifecycle, NewAccount, PasswordSettings, Passwords, Rbac,
-    RoleAssignments, TokenSettings, Tokens,
+    RbacService, TokenSettings, Tokens,
 };
 use portcullis::clock::{MockClock, SharedClock};
 use portcullis::domain::{Authority, Email, NewPassword, PasswordPolicy, RoleName, Timestamp, User, Username};
@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 struct Parts {
     guards: Guards,
     accounts: Accounts,
-    assignments: RoleAssignments,
+    rbac: RbacService,
     clock: Arc<MockClock>,
     _home: tempfile::TempDir,
 }
@@ -64,7 +64,7 @@ async fn parts() -> Parts {
     let guard_settings =
         GuardSettings { is_authentication_enabled: true, requires_loopback_host: false, trusted_proxies: Vec::new() };
     let guards = Guards::new(tokens, rbac.clone(), guard_settings, metrics);
-    Parts { guards, accounts, assignments: RoleAssignments::new(store, rbac), clock, _home: home }
+    Parts { guards, accounts, rbac: RbacService::new(store, rbac, clock.clone()), clock, _home: home }
 }
 
 impl Parts {
@@ -131,10 +131,9 @@ async fn a_route_lets_in_who_may_and_tells_the_others_why_not() {
     assert_eq!(call_service(&app, unknown).await.status(), StatusCode::UNAUTHORIZED);
 
     // A role that is assigned holds for the next request, and one that is taken away too.
-    let (analyst, now) = (RoleName::parse("analyst").unwrap(), Timestamp::from_millis(0));
-    parts.assignments.assign_role(Authority::System, john.id, analyst.clone(), now).await.unwrap();
+    parts.rbac.assign_role(john.id, "analyst", Authority::System).await.unwrap();
     assert_eq!(status!(app, TestRequest::post().uri("/api/projects"), token), StatusCode::CREATED);
-    parts.assignments.remove_role(Authority::System, john.id, analyst).await.unwrap();
+    parts.rbac.remove_role(john.id, "analyst", Authority::System).await.unwrap();
     assert_eq!(status!(app, TestRequest::post().uri("/api/projects"), token), StatusCode::FORBIDDEN);
 }
 

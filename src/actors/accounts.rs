@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use super::token::SignIn;
 use super::{Passwords, Rbac, ServiceError, ServiceResult, TokenPair, Tokens};
 use crate::domain::{
-    Authority, Email, FullName, NewPassword, Page, PasswordPolicy, RoleName, SessionId, Slice, User, UserChange,
-    UserFilter, UserId, Username,
+    Authority, Email, FullName, NewPassword, Page, PasswordPolicy, RoleName, Session, SessionId, Slice, User,
+    UserChange, UserFilter, UserId, Username,
 };
 use crate::store::{Credentials, NewUser, Store};
 
@@ -62,6 +62,66 @@ impl Accounts {
     pub async fn create(&self, account: NewAccount) -> ServiceResult<User> {
         let new = self.hashed(account).await?;
         Ok(self.store.create_user(new).await?)
+    }
+
+    /// Makes an account for an administrator, who must be able to hand out the
+    /// roles that they chose; without a choice the account gets `default_role`.
+    ///
+    /// # Errors
+    /// The name or address is taken, a role is none, a rule forbids it, or the
+    /// database is away.
+    pub async fn create_by(
+        &self,
+        by: Authority,
+        mut account: NewAccount,
+        chosen: Option<Vec<RoleName>>,
+    ) -> ServiceResult<User> {
+        let handed_out = chosen.clone().unwrap_or_default();
+        if let Some(chosen) = chosen {
+            account.roles = chosen;
+        }
+        let new = self.hashed(account).await?;
+        Ok(self.store.create_user_by(by, new, handed_out).await?)
+    }
+
+    /// Deletes an account; its audit records stay. Gives it as it was, and how many sessions ended.
+    ///
+    /// # Errors
+    /// No such user, a rule forbids it, or the database is away.
+    pub async fn delete(&self, by: Authority, id: UserId) -> ServiceResult<(User, usize)> {
+        let (user, ended) = self.store.delete_user(by, id).await?;
+        let count = ended.len();
+        self.rbac.forget_user(id).await?;
+        self.tokens.forget_sessions(ended).await?;
+        Ok((user, count))
+    }
+
+    /// The sessions of an account.
+    ///
+    /// # Errors
+    /// No such user, or the database is away.
+    pub async fn list_sessions(&self, id: UserId) -> ServiceResult<Vec<Session>> {
+        self.find(id).await?.ok_or(ServiceError::NoSuchUser)?;
+        self.tokens.list_sessions(id).await
+    }
+
+    /// Ends all sessions of an account, for an administrator. Gives how many ended.
+    ///
+    /// # Errors
+    /// No such user, a rule forbids it, or the database is away.
+    pub async fn end_sessions(&self, by: Authority, id: UserId) -> ServiceResult<usize> {
+        let ended = self.store.end_sessions_of(by, id).await?;
+        let count = ended.len();
+        self.tokens.forget_sessions(ended).await?;
+        Ok(count)
+    }
+
+    /// The account, if an administrator may write to it.
+    ///
+    /// # Errors
+    /// No such user, a rule forbids it, or the database is away.
+    pub async fn check_write(&self, by: Authority, id: UserId) -> ServiceResult<User> {
+        Ok(self.store.check_write(by, id).await?)
     }
 
     /// Makes the first account, only while there is none.

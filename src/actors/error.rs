@@ -1,6 +1,6 @@
 //! What the handles answer when they do not do what was asked.
 
-use crate::domain::Denial;
+use crate::domain::{Conflict, Denial};
 use crate::store::StoreError;
 
 /// Why a token was refused.
@@ -66,6 +66,12 @@ pub enum ServiceError {
     /// There is no such role (any more).
     #[error("no such role")]
     NoSuchRole,
+    /// There is no such permission (any more).
+    #[error("no such permission")]
+    NoSuchPermission,
+    /// What there is does not allow the change.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
     /// A new value is not acceptable.
     #[error("invalid field")]
     Field(crate::domain::FieldError),
@@ -82,6 +88,8 @@ impl From<StoreError> for ServiceError {
             StoreError::EmailTaken => Self::EmailTaken,
             StoreError::NoSuchUser => Self::NoSuchUser,
             StoreError::NoSuchRole => Self::NoSuchRole,
+            StoreError::NoSuchPermission => Self::NoSuchPermission,
+            StoreError::Conflict(conflict) => Self::Conflict(conflict),
             StoreError::Denied(denial) => Self::Denied(denial),
         }
     }

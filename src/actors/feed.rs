@@ -143,6 +143,7 @@ impl Reader {
             match change {
                 Change::Policy => is_policy_changed = true,
                 Change::User(id) => self.rbac.forget_user(id).await?,
+                Change::AllUsers => self.rbac.forget_all_users().await?,
                 Change::SessionEnded(id) => ended.push(id),
                 Change::Gap => {
                     log::warn!("changes were missed: everything held is forgotten");

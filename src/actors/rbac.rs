@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::loads::{Loaded, Loads};
 use super::vital::{Lifecycle, Vital};
 use super::{CacheSettings, Freshness, ServiceError, ServiceResult};
-use crate::domain::{Authority, Permission, Policy, RoleName, Timestamp, User, UserId};
+use crate::domain::{Permission, Policy, RoleName, User, UserId};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreResult};
 
@@ -39,10 +39,7 @@ impl GrantSource for Store {
 
     fn load_policy(&self) -> Loading<Policy> {
         let store = self.clone();
-        Box::pin(async move {
-            let (roles, permissions) = store.load_policy().await?;
-            Ok(Policy::compile(roles, permissions))
-        })
+        Box::pin(async move { Ok(store.load_policy().await?.compile()) })
     }
 }
 
@@ -150,12 +147,20 @@ impl Rbac {
         Ok(self.0.actor.send(ForgetUser(id)).await?)
     }
 
+    /// Reads all users anew from the next request on.
+    ///
+    /// # Errors
+    /// The actor is gone.
+    pub async fn forget_all_users(&self) -> ServiceResult<()> {
+        Ok(self.0.actor.send(ForgetAllUsers).await?)
+    }
+
     /// Forgets everything held and loads the policy anew.
     ///
     /// # Errors
     /// The actor is gone, or the policy can't be loaded.
     pub async fn reload(&self) -> ServiceResult<()> {
-        self.0.actor.send(ForgetAllUsers).await?;
+        self.forget_all_users().await?;
         self.reload_policy().await
     }
 
@@ -168,46 +173,6 @@ impl Rbac {
         self.0.actor.send(ReloadPolicy(reply)).await?;
         let loaded = answer.await.map_err(|_| ServiceError::Unavailable("the rbac actor gave no answer".into()))?;
         loaded.map_err(ServiceError::Unavailable)
-    }
-}
-
-/// Assigning and taking roles.
-#[derive(Clone)]
-pub struct RoleAssignments {
-    store: Store,
-    rbac: Rbac,
-}
-
-impl RoleAssignments {
-    /// On a store and its cache.
-    pub fn new(store: Store, rbac: Rbac) -> Self {
-        Self { store, rbac }
-    }
-
-    /// Assigns a role; holds for the user's next request. False if they had it.
-    ///
-    /// # Errors
-    /// No such user or role, a rule forbids it, or the database is away.
-    pub async fn assign_role(
-        &self,
-        by: Authority,
-        user: UserId,
-        role: RoleName,
-        now: Timestamp,
-    ) -> ServiceResult<bool> {
-        let changed = self.store.assign_role(by, user, role, now).await?;
-        self.rbac.forget_user(user).await?;
-        Ok(changed)
-    }
-
-    /// Takes a role away; holds for the user's next request. False if they did not have it.
-    ///
-    /// # Errors
-    /// No such user or role, a rule forbids it, or the database is away.
-    pub async fn remove_role(&self, by: Authority, user: UserId, role: RoleName) -> ServiceResult<bool> {
-        let changed = self.store.revoke_role(by, user, role).await?;
-        self.rbac.forget_user(user).await?;
-        Ok(changed)
     }
 }
 
@@ -346,19 +311,7 @@ mod tests {
     }
 
     fn user(id: UserId, roles: Vec<RoleName>) -> User {
-        User {
-            id,
-            username: "johndoe".into(),
-            email: None,
-            email_verified: false,
-            full_name: None,
-            is_active: true,
-            is_superuser: false,
-            roles,
-            created_at: Timestamp::from_millis(0),
-            updated_at: Timestamp::from_millis(0),
-            last_login_at: None,
-        }
+        User { id, roles, ..crate::domain::test_user(&[]) }
     }
 
     struct Source(Arc<Paused>);

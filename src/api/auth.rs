@@ -29,16 +29,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 pub(super) struct RegisterRequest {
     /// 3 to 64 of `A-Z a-z 0-9 . _ -`; unique without regard to case.
     #[schema(example = "johndoe", min_length = 3, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")]
-    username: String,
+    pub(super) username: String,
     /// A valid address; unique without regard to case.
     #[schema(example = "john@example.com", max_length = 254, format = Email)]
-    email: String,
+    pub(super) email: String,
     /// From `PASSWORD_MIN_LENGTH` characters to 72 bytes.
     #[schema(value_type = String, example = "securepassword123", format = Password)]
-    password: SecretString,
+    pub(super) password: SecretString,
     /// At most 200 characters.
     #[schema(example = "John Doe", max_length = 200)]
-    full_name: Option<String>,
+    pub(super) full_name: Option<String>,
 }
 
 /// A name or address with its password.
@@ -110,7 +110,8 @@ async fn register(
     Ok(HttpResponse::Created().insert_header((header::LOCATION, format!("/admin/users/{}", user.id))).json(user))
 }
 
-fn new_account(services: &Services, request: RegisterRequest) -> Result<NewAccount, ApiError> {
+/// The account that a request describes, with the default role.
+pub(super) fn new_account(services: &Services, request: RegisterRequest) -> Result<NewAccount, ApiError> {
     let mut errors: Vec<FieldError> = Vec::new();
     let username = Username::parse(&request.username).map_err(|error| errors.push(error)).ok();
     let email = Email::parse(&request.email).map_err(|error| errors.push(error)).ok();

@@ -30,7 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// Reads the name of a permission that there is.
 fn known_permission(policy: &Policy, field: &str, text: &str) -> Result<Requirement, FieldError> {
     let permission = Permission::parse(text).map_err(|error| FieldError { field: field.into(), ..error })?;
-    if policy.has_permission_named(&permission) {
+    if policy.permission(&permission).is_some() {
         Ok(Requirement::Permission(permission))
     } else {
         Err(FieldError::new(field, FieldCode::Unknown, "There is no such permission"))
@@ -40,7 +40,7 @@ fn known_permission(policy: &Policy, field: &str, text: &str) -> Result<Requirem
 /// Reads the name of a role that there is.
 fn known_role(policy: &Policy, field: &str, text: &str) -> Result<Requirement, FieldError> {
     let role = RoleName::parse(text).map_err(|error| FieldError { field: field.into(), ..error })?;
-    if policy.has_role_named(&role) {
+    if policy.role(&role).is_some() {
         Ok(Requirement::Role(role))
     } else {
         Err(FieldError::new(field, FieldCode::Unknown, "There is no such role"))
@@ -104,7 +104,8 @@ async fn verify_token(principal: Principal) -> Result<HttpResponse, ApiError> {
 }
 
 fn identified(principal: &Principal) -> Result<HttpResponse, ApiError> {
-    let roles: Vec<&str> = principal.user().roles.iter().map(RoleName::as_str).collect();
+    let roles = principal.roles();
+    let roles: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
     let mut response = HttpResponse::Ok();
     for (name, value) in [
         ("x-user-id", principal.id().to_string()),

@@ -34,8 +34,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         super::profile::read, super::profile::update, super::profile::change_password,
         super::sessions::list, super::sessions::end, super::sessions::end_others,
         super::authz::verify, super::authz::check,
-        super::users::list, super::users::find, super::users::update, super::users::assign_role, super::users::revoke_role,
-        super::roles::list, super::roles::list_permissions,
+        super::users::list, super::users::find, super::users::create, super::users::update, super::users::delete,
+        super::user_access::assign_role, super::user_access::revoke_role, super::user_access::list_permissions,
+        super::user_access::list_sessions, super::user_access::end_sessions, super::user_access::unlock,
+        super::roles::list, super::roles::find, super::roles::create, super::roles::update, super::roles::delete,
+        super::role_grants::grant, super::role_grants::revoke, super::role_grants::include, super::role_grants::exclude,
+        super::permissions::list, super::permissions::create, super::permissions::delete,
         super::audit::list, super::audit::create_event,
         page, description,
     ),
@@ -89,8 +93,10 @@ fn complete(operation: &mut Operation, endpoint: &Endpoint) {
         add("401", "`not_authenticated`, `token_expired`, `token_revoked`, `token_invalid`");
         add("503", "`unavailable`; with `Retry-After`");
     }
-    if let Needs::Permission(permission) = endpoint.needs {
-        add("403", &format!("`permission_required`: {permission}"));
+    match endpoint.needs {
+        Needs::Nothing | Needs::Account => {}
+        Needs::Permission(permission) => add("403", &format!("`permission_required`: {permission}")),
+        Needs::Role(role) => add("403", &format!("`role_required`: {role}")),
     }
     if operation.request_body.is_some() {
         add("400", "`malformed_json`");
@@ -123,7 +129,7 @@ fn complete(operation: &mut Operation, endpoint: &Endpoint) {
     }
     let security = match endpoint.needs {
         Needs::Nothing => Vec::new(),
-        Needs::Account | Needs::Permission(_) => {
+        Needs::Account | Needs::Permission(_) | Needs::Role(_) => {
             ["bearer", "password"].map(|scheme| SecurityRequirement::new(scheme, Vec::<String>::new())).to_vec()
         }
     };

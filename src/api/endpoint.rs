@@ -7,7 +7,7 @@ use actix_web::guard::{self, Guard, GuardContext};
 use actix_web::http::Method;
 use actix_web::{HttpRequest, Route, web};
 
-use crate::guard::{Naming, RouteName, require_permission};
+use crate::guard::{Naming, RouteName, require_permission, require_role};
 use crate::problem::ApiError;
 
 /// What a caller needs.
@@ -19,6 +19,8 @@ pub enum Needs {
     Account,
     /// A permission.
     Permission(&'static str),
+    /// A role.
+    Role(&'static str),
 }
 
 /// One method of one path.
@@ -61,7 +63,7 @@ impl Endpoint {
         Self { method: None, path, needs, name, handler }
     }
 
-    /// About a kind of resource; its id is the path's `{id}`.
+    /// About a kind of resource; its id is the path's `{id}`, or what the path calls like the kind.
     pub(super) fn about(mut self, resource_type: &'static str) -> Self {
         self.name.resource_type = Some(resource_type);
         self
@@ -83,6 +85,7 @@ impl Endpoint {
         match self.needs {
             Needs::Nothing | Needs::Account => route,
             Needs::Permission(permission) => route.wrap(require_permission(permission)),
+            Needs::Role(role) => route.wrap(require_role(role)),
         }
     }
 }

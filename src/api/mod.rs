@@ -8,11 +8,14 @@ mod client;
 mod docs;
 mod endpoint;
 mod health;
+mod permissions;
 mod profile;
 mod query;
+mod role_grants;
 mod roles;
 mod sessions;
 mod settings;
+mod user_access;
 mod users;
 
 use actix_web::web;
@@ -21,7 +24,7 @@ pub use docs::openapi;
 pub use endpoint::{Endpoint, Needs};
 pub use settings::ApiSettings;
 
-use crate::actors::{Accounts, Audit, Freshness, Rbac, RoleAssignments, Tokens};
+use crate::actors::{Accounts, Audit, Freshness, Rbac, RbacService, Tokens};
 use crate::domain::Permission;
 use crate::guard::{Naming, require_authentication};
 use crate::metrics::Metrics;
@@ -31,8 +34,6 @@ use crate::metrics::Metrics;
 pub struct Services {
     /// Accounts and sign-in.
     pub accounts: Accounts,
-    /// Roles of users.
-    pub assignments: RoleAssignments,
     /// The audit log.
     pub audit: Audit,
     /// How old held decisions are.
@@ -41,6 +42,8 @@ pub struct Services {
     pub metrics: Metrics,
     /// Who may what.
     pub rbac: Rbac,
+    /// Roles, permissions, and who has them.
+    pub rbac_service: RbacService,
     /// Where `/metrics` reads.
     pub registry: prometheus::Registry,
     /// What the API was told.
@@ -61,7 +64,10 @@ pub fn endpoints() -> Vec<Endpoint> {
         sessions::endpoints(),
         authz::endpoints(),
         users::endpoints(),
+        user_access::endpoints(),
         roles::endpoints(),
+        role_grants::endpoints(),
+        permissions::endpoints(),
         audit::endpoints(),
     ]
     .into_iter()

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::Services;
 use super::endpoint::{Endpoint, Needs};
-use crate::domain::{SessionEnd, SessionId, Timestamp};
+use crate::domain::{Session, SessionEnd, SessionId, Timestamp};
 use crate::guard::{AuditNote, Principal};
 use crate::problem::ApiError;
 
@@ -29,7 +29,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// One of the caller's sessions.
+/// One session.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SessionResponse {
     /// The `sid` of its tokens.
@@ -51,7 +51,7 @@ pub(super) struct SessionResponse {
     current: bool,
 }
 
-/// The caller's sessions.
+/// The sessions of a user.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SessionList {
     /// Newest first.
@@ -66,26 +66,31 @@ pub(super) struct SessionList {
     next_cursor: Option<String>,
 }
 
+impl SessionList {
+    pub(super) fn new(sessions: Vec<Session>, caller: &Principal) -> Self {
+        let minute = |time: Timestamp| Timestamp::from_millis(time.as_millis().div_euclid(60_000) * 60_000);
+        let items: Vec<SessionResponse> = sessions
+            .into_iter()
+            .map(|session| SessionResponse {
+                id: session.id,
+                created_at: session.created_at,
+                last_used_at: minute(session.last_used_at),
+                ip_address: session.ip_address,
+                user_agent: session.user_agent,
+                current: caller.session() == Some(session.id),
+            })
+            .collect();
+        Self { limit: items.len(), items, offset: 0, has_more: false, next_cursor: None }
+    }
+}
+
 /// List the own sessions
 ///
 /// **Permissions**: any user.
 #[utoipa::path(get, path = "/auth/sessions", tag = "Account", responses((status = 200, description = "Newest first", body = SessionList)))]
 async fn list(principal: Principal, services: web::Data<Services>) -> Result<HttpResponse, ApiError> {
     let sessions = services.tokens.list_sessions(principal.id()).await?;
-    let minute = |time: Timestamp| Timestamp::from_millis(time.as_millis().div_euclid(60_000) * 60_000);
-    let items: Vec<SessionResponse> = sessions
-        .into_iter()
-        .map(|session| SessionResponse {
-            id: session.id,
-            created_at: session.created_at,
-            last_used_at: minute(session.last_used_at),
-            ip_address: session.ip_address,
-            user_agent: session.user_agent,
-            current: principal.session() == Some(session.id),
-        })
-        .collect();
-    let limit = items.len();
-    Ok(HttpResponse::Ok().json(SessionList { items, limit, offset: 0, has_more: false, next_cursor: None }))
+    Ok(HttpResponse::Ok().json(SessionList::new(sessions, &principal)))
 }
 
 /// End one of the own sessions

@@ -1,6 +1,6 @@
 //! Users and their roles, for administrators.
 
-use actix_web::http::Method;
+use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, Route, web};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,14 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Services;
+use super::auth::{RegisterRequest, new_account};
 use super::body::{Json, nullable};
 use super::endpoint::{Endpoint, Needs};
 use super::query::{MAX_OFFSET, Query};
 use crate::actors::ServiceError;
-use crate::domain::{Email, FieldError, FullName, Page, RoleName, Slice, User, UserChange, UserFilter, UserId};
+use crate::domain::{
+    Email, FieldCode, FieldError, FullName, Page, RoleName, Slice, User, UserChange, UserFilter, UserId,
+};
 use crate::guard::{AuditNote, Principal};
 use crate::problem::ApiError;
 
@@ -24,20 +27,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::new(|| Method::GET, "/admin/users/{id}", read, "READ_USER", || Route::new().to(find)).about("user"),
         Endpoint::new(|| Method::PATCH, "/admin/users/{id}", manage, "UPDATE_USER", || Route::new().to(update))
             .about("user"),
-        Endpoint::new(
-            || Method::PUT,
-            "/admin/users/{id}/roles/{role}",
-            manage,
-            "ASSIGN_ROLE",
-            || Route::new().to(assign_role),
-        )
-        .about("user"),
+        Endpoint::new(|| Method::POST, "/admin/users", manage, "CREATE_USER", || Route::new().to(create)).about("user"),
         Endpoint::new(
             || Method::DELETE,
-            "/admin/users/{id}/roles/{role}",
-            manage,
-            "REVOKE_ROLE",
-            || Route::new().to(revoke_role),
+            "/admin/users/{id}",
+            Needs::Role(RoleName::ADMIN),
+            "DELETE_USER",
+            || Route::new().to(delete),
         )
         .about("user"),
     ]
@@ -104,6 +100,91 @@ async fn find(services: web::Data<Services>, path: web::Path<String>) -> Result<
     Ok(HttpResponse::Ok().json(&*user))
 }
 
+/// A new account, made by an administrator.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CreateUserRequest {
+    /// As at registration.
+    #[schema(example = "johndoe", min_length = 3, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")]
+    username: String,
+    /// As at registration.
+    #[schema(example = "john@example.com", max_length = 254, format = Email)]
+    email: String,
+    /// As at registration.
+    #[schema(value_type = String, example = "securepassword123", format = Password)]
+    password: SecretString,
+    /// As at registration.
+    #[schema(example = "John Doe", max_length = 200)]
+    full_name: Option<String>,
+    /// Its roles; the default role where absent.
+    #[schema(example = json!(["analyst"]))]
+    roles: Option<Vec<String>>,
+}
+
+/// Create a user
+///
+/// As at registration, which may be disabled; with the roles that are named.
+///
+/// **Permissions**: `users:manage`, and the roles that are named.
+#[utoipa::path(post, path = "/admin/users", tag = "Users", request_body = CreateUserRequest,
+    responses((status = 201, description = "The account", body = User, headers(("Location" = String, description = "Where the account is"))),
+        (status = 403, description = "`permission_required`, `escalation`"), (status = 409, description = "`username_taken`, `email_taken`")))]
+async fn create(
+    request: HttpRequest,
+    principal: Principal,
+    services: web::Data<Services>,
+    body: Json<CreateUserRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let CreateUserRequest { username, email, password, full_name, roles } = body.0;
+    let roles = roles.map(|roles| parse_roles(&services, &roles)).transpose()?;
+    let account = new_account(&services, RegisterRequest { username, email, password, full_name })?;
+    let user = services.accounts.create_by(principal.authority(), account, roles).await?;
+    AuditNote::on(&request, |note| {
+        let roles: Vec<&str> = user.roles.iter().map(RoleName::as_str).collect();
+        note.resource_id(Some(user.id.to_string())).metadata("username", &*user.username).metadata("roles", roles);
+    });
+    Ok(HttpResponse::Created().insert_header((header::LOCATION, format!("/admin/users/{}", user.id))).json(user))
+}
+
+/// Roles that there are.
+fn parse_roles(services: &Services, names: &[String]) -> Result<Vec<RoleName>, ApiError> {
+    let policy = services.rbac.policy();
+    let mut roles = Vec::with_capacity(names.len());
+    let mut errors = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        match RoleName::parse(name).ok().filter(|role| policy.role(role).is_some()) {
+            Some(role) => roles.push(role),
+            None => {
+                errors.push(FieldError::new(format!("roles[{index}]"), FieldCode::Unknown, "There is no such role"))
+            }
+        }
+    }
+    if errors.is_empty() { Ok(roles) } else { Err(ApiError::Validation(errors)) }
+}
+
+/// Delete a user
+///
+/// Their sessions end; their audit records stay.
+///
+/// **Permissions**: the role `admin`, and all that the user holds.
+#[utoipa::path(delete, path = "/admin/users/{id}", tag = "Users", params(("id" = String, Path, description = "The user's id")),
+    responses((status = 204, description = "The account is gone"), (status = 403, description = "`role_required`, `escalation`"),
+        (status = 404, description = "`not_found`"), (status = 409, description = "`last_admin`")))]
+async fn delete(
+    request: HttpRequest,
+    principal: Principal,
+    services: web::Data<Services>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = parse_user_id(&path)?;
+    let (user, sessions_ended) = services.accounts.delete(principal.authority(), id).await?;
+    AuditNote::on(&request, |note| {
+        let roles: Vec<&str> = user.roles.iter().map(RoleName::as_str).collect();
+        note.metadata("username", &*user.username).metadata("roles", roles);
+        note.metadata("sessions_ended", sessions_ended);
+    });
+    Ok(HttpResponse::NoContent().finish())
+}
+
 /// A change of a user; what is absent stays.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct UpdateUserRequest {
@@ -163,63 +244,6 @@ async fn update(
         }
     });
     Ok(HttpResponse::Ok().json(after))
-}
-
-/// Assign a role
-///
-/// Idempotent: a repeat keeps who assigned it and when.
-///
-/// **Permissions**: `users:manage`, the role itself, and all that the user holds.
-#[utoipa::path(put, path = "/admin/users/{id}/roles/{role}", tag = "Users",
-    params(("id" = String, Path, description = "The user's id"), ("role" = String, Path, description = "The role's name")),
-    responses((status = 204, description = "The user has the role"), (status = 403, description = "`permission_required`, `escalation`"),
-        (status = 404, description = "`not_found`: no such user or role")))]
-async fn assign_role(
-    request: HttpRequest,
-    principal: Principal,
-    services: web::Data<Services>,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
-    let (user, role) = parse_assignment(&request, &path)?;
-    let now = services.tokens.now();
-    let is_changed = services.assignments.assign_role(principal.authority(), user, role, now).await?;
-    AuditNote::on(&request, |note| {
-        note.metadata("changed", is_changed);
-    });
-    Ok(HttpResponse::NoContent().finish())
-}
-
-/// Take a role away
-///
-/// Idempotent.
-///
-/// **Permissions**: `users:manage`, the role itself, and all that the user holds.
-#[utoipa::path(delete, path = "/admin/users/{id}/roles/{role}", tag = "Users",
-    params(("id" = String, Path, description = "The user's id"), ("role" = String, Path, description = "The role's name")),
-    responses((status = 204, description = "The user has not the role"), (status = 403, description = "`permission_required`, `escalation`"),
-        (status = 404, description = "`not_found`: no such user or role"), (status = 409, description = "`last_admin`")))]
-async fn revoke_role(
-    request: HttpRequest,
-    principal: Principal,
-    services: web::Data<Services>,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
-    let (user, role) = parse_assignment(&request, &path)?;
-    let is_changed = services.assignments.remove_role(principal.authority(), user, role).await?;
-    AuditNote::on(&request, |note| {
-        note.metadata("changed", is_changed);
-    });
-    Ok(HttpResponse::NoContent().finish())
-}
-
-fn parse_assignment(request: &HttpRequest, (user, role): &(String, String)) -> Result<(UserId, RoleName), ApiError> {
-    let named = RoleName::parse(role).map_err(|_| ApiError::NotFound("No such role"));
-    if let Ok(role) = &named {
-        AuditNote::on(request, |note| {
-            note.metadata("role", role.as_str());
-        });
-    }
-    Ok((parse_user_id(user)?, named?))
 }
 
 pub(super) fn parse_email(email: Option<String>, errors: &mut Vec<FieldError>) -> Option<Email> {

@@ -6,7 +6,10 @@
 mod action;
 pub mod audit;
 mod authority;
+mod conflict;
+mod draft;
 mod field;
+mod grant;
 mod id;
 mod page;
 mod password;
@@ -20,16 +23,37 @@ mod token;
 mod user;
 
 pub use action::is_reserved_action;
-pub use authority::{Authority, Denial};
+pub use authority::{Authority, Denial, Needed};
+pub use conflict::{Conflict, PolicyError};
+pub use draft::{PolicyChange, PolicyDraft, PolicyEffect};
 pub use field::{FieldCode, FieldError};
+pub use grant::Grant;
 pub use id::{RecordId, SessionId, UserId, WriterId};
 pub use page::{MAX_LIMIT, Page, Slice};
 pub use password::{MAX_PASSWORD_BYTES, NewPassword, PasswordPolicy, normalize_password};
 pub use permission::{Permission, PermissionInfo};
 pub use policy::Policy;
 pub use redact::redact;
-pub use role::{Role, RoleName};
+pub use role::{Role, RoleName, parse_description};
 pub use session::{Session, SessionEnd};
 pub use time::Timestamp;
 pub use token::{AccessClaims, RefreshClaims, Rotation, TokenHash};
 pub use user::{Email, FullName, User, UserChange, UserFilter, Username};
+
+/// An active user with these roles.
+#[cfg(test)]
+pub(crate) fn test_user(roles: &[&str]) -> User {
+    User {
+        id: UserId::generate(),
+        username: "somebody".into(),
+        email: None,
+        email_verified: false,
+        full_name: None,
+        is_active: true,
+        is_superuser: false,
+        roles: roles.iter().filter_map(|role| RoleName::parse(role).ok()).collect(),
+        created_at: Timestamp::from_millis(0),
+        updated_at: Timestamp::from_millis(0),
+        last_login_at: None,
+    }
+}

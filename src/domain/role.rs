@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::Grant;
 use super::field::{FieldCode, FieldError};
 use super::permission::is_identifier;
 
@@ -78,7 +79,23 @@ impl Serialize for RoleName {
     }
 }
 
-/// A role with its grants, as the store keeps it.
+/// What is told about a role or a permission: at most 500 characters, on one line.
+///
+/// # Errors
+/// Longer, or with a control character.
+pub fn parse_description(text: &str) -> Result<String, FieldError> {
+    if text.chars().count() > 500 {
+        let message = "A description has at most 500 characters";
+        return Err(FieldError::new("description", FieldCode::TooLong, message));
+    }
+    if text.chars().any(char::is_control) {
+        let message = "A description has no control characters";
+        return Err(FieldError::new("description", FieldCode::Invalid, message));
+    }
+    Ok(text.to_owned())
+}
+
+/// A role as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
     /// Its name.
@@ -87,6 +104,28 @@ pub struct Role {
     pub description: String,
     /// One of the three that every installation has.
     pub is_built_in: bool,
-    /// What it grants, sorted; empty for `admin`, which has all by rule.
-    pub permissions: Vec<super::Permission>,
+    /// Its own grants, sorted; none stored for `admin`, which has all by rule.
+    pub grants: Vec<Grant>,
+    /// The roles that it includes directly, sorted.
+    pub includes: Vec<RoleName>,
+}
+
+impl Role {
+    /// What it gives by itself: for `admin` everything, by rule.
+    pub fn effective_grants(&self) -> Vec<Grant> {
+        if self.name.is_admin() { vec![Grant::everything()] } else { self.grants.clone() }
+    }
+}
+
+#[cfg(test)]
+impl Role {
+    pub(crate) fn sample(name: &str, grants: &[&str], includes: &[&str]) -> Self {
+        Self {
+            name: RoleName::parse(name).unwrap(),
+            description: String::new(),
+            is_built_in: false,
+            grants: grants.iter().map(|grant| Grant::parse(grant).unwrap()).collect(),
+            includes: includes.iter().map(|role| RoleName::parse(role).unwrap()).collect(),
+        }
+    }
 }

@@ -18,6 +18,7 @@ impl From<Denial> for ApiError {
     fn from(denial: Denial) -> Self {
         match denial {
             Denial::PermissionRequired(permission) => Self::PermissionRequired(permission),
+            Denial::RoleRequired(role) => Self::RoleRequired(role),
             Denial::Escalation(why) => Self::Escalation(why),
             Denial::LastAdmin => Self::LastAdmin,
         }
@@ -37,6 +38,8 @@ impl From<ServiceError> for ApiError {
             ServiceError::EmailTaken => Self::EmailTaken,
             ServiceError::NoSuchUser => Self::NotFound("No such user"),
             ServiceError::NoSuchRole => Self::NotFound("No such role"),
+            ServiceError::NoSuchPermission => Self::NotFound("No such permission"),
+            ServiceError::Conflict(conflict) => Self::Conflict(conflict),
             ServiceError::Field(error) => Self::field(error),
             ServiceError::Denied(denial) => denial.into(),
         }

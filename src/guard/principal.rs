@@ -1,5 +1,6 @@
 //! Who is calling, as a handler's argument.
 
+use std::collections::BTreeSet;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
@@ -46,9 +47,15 @@ impl Principal {
         self.session
     }
 
-    /// As the one whose right a change is made by.
+    /// As the one whose right a change is made by. Without authentication
+    /// everybody acts for the system: there is no account to look up.
     pub fn authority(&self) -> Authority {
-        Authority::User(self.user.id)
+        if self.session.is_some() { Authority::User(self.user.id) } else { Authority::System }
+    }
+
+    /// The roles that the caller holds, directly or by inclusion, sorted.
+    pub fn roles(&self) -> BTreeSet<RoleName> {
+        self.rbac.policy().roles_of(&self.user)
     }
 
     /// Whether the caller may.

@@ -168,7 +168,10 @@ impl Inner {
             let resource_type = note.and_then(|note| note.resource_type.as_deref()).or(name.resource_type);
             let resource_id = match note.and_then(|note| note.resource_id.as_deref()) {
                 Some(id) => Some(id),
-                None => name.resource_type.and_then(|_| request.match_info().get("id")),
+                None => name.resource_type.and_then(|kind| {
+                    let path = request.match_info();
+                    path.get("id").or_else(|| path.get(kind))
+                }),
             };
             journal.append(&AuditEntry {
                 user_id,

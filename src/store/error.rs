@@ -1,6 +1,6 @@
 //! What can go wrong with the store.
 
-use crate::domain::Denial;
+use crate::domain::{Conflict, Denial, PolicyError};
 
 /// Why the store did not do what was asked. Absence is no error: `Ok(None)`.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,12 @@ pub enum StoreError {
     /// There is no such role (any more).
     #[error("no such role")]
     NoSuchRole,
+    /// There is no such permission (any more).
+    #[error("no such permission")]
+    NoSuchPermission,
+    /// What there is does not allow the change.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
     /// A rule forbids the change.
     #[error(transparent)]
     Denied(#[from] Denial),
@@ -41,6 +47,16 @@ pub enum OpenError {
     /// A migration failed.
     #[error("a migration failed: {0}")]
     Migration(String),
+}
+
+impl From<PolicyError> for StoreError {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            PolicyError::NoSuchRole(_) => Self::NoSuchRole,
+            PolicyError::NoSuchPermission(_) => Self::NoSuchPermission,
+            PolicyError::Conflict(conflict) => conflict.into(),
+        }
+    }
 }
 
 impl From<diesel::result::Error> for StoreError {

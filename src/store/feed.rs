@@ -145,6 +145,7 @@ fn advance(seen: Seen, now: Seen, rows: Vec<ChangeRow>) -> (Seen, Vec<Change>) {
 fn parse(kind: &str, key: &str) -> Option<Change> {
     match kind {
         "policy" => Some(Change::Policy),
+        "user" if key == "*" => Some(Change::AllUsers),
         "user" => key.parse().ok().map(Change::User),
         "session" => key.parse().ok().map(Change::SessionEnded),
         // Of a newer version: whatever it is, forgetting everything is right.

@@ -27,6 +27,8 @@ const MAIN_TABLES: &[&str] = &[
     "permissions",
     "user_roles",
     "role_permissions",
+    "role_wildcards",
+    "role_includes",
     "refresh_tokens",
     "change_clocks",
     "changes",

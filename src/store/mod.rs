@@ -6,6 +6,8 @@
 mod audit;
 mod audit_postgres;
 mod audit_sqlite;
+mod change;
+mod clocks;
 mod connect;
 mod error;
 mod feed;
@@ -13,6 +15,7 @@ mod keys;
 mod migrate;
 mod ping;
 mod pool;
+mod role_statements;
 mod roles;
 mod schema;
 mod sessions;
@@ -105,6 +108,8 @@ pub enum Change {
     Policy,
     /// One user: account, status, roles.
     User(UserId),
+    /// All users, as after a role was deleted.
+    AllUsers,
     /// One session ended.
     SessionEnded(SessionId),
     /// So much was missed that everything held must be forgotten.

@@ -164,6 +164,31 @@ macro_rules! read {
     }};
 }
 
+/// Runs queries that all see one moment: `snapshot!(pools, |conn| queries)`.
+macro_rules! snapshot {
+    ($pools:expr, |$conn:ident| $body:expr) => {{
+        match &$pools.pool {
+            $crate::store::pool::DbPool::Sqlite { readers, .. } => {
+                let mut pooled = readers.get().await?;
+                diesel_async::AsyncConnection::transaction::<_, $crate::store::StoreError, _>(
+                    &mut *pooled,
+                    async move |$conn| Ok($body.await?),
+                )
+                .await
+            }
+            $crate::store::pool::DbPool::Postgres(pool) => {
+                let mut pooled = pool.get().await?;
+                pooled
+                    .build_transaction()
+                    .repeatable_read()
+                    .read_only()
+                    .run::<_, $crate::store::StoreError, _>(async move |$conn| Ok($body.await?))
+                    .await
+            }
+        }
+    }};
+}
+
 /// Runs one statement that writes: `write!(pools, |conn| statement)`.
 macro_rules! write {
     ($pools:expr, |$conn:ident| $body:expr) => {{
@@ -203,4 +228,4 @@ macro_rules! transaction {
     }};
 }
 
-pub(super) use {read, transaction, write};
+pub(super) use {read, snapshot, transaction, write};

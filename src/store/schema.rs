@@ -70,6 +70,28 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+    use crate::store::types::Instant;
+
+    role_wildcards (role_name, pattern) {
+        role_name -> Text,
+        pattern -> Text,
+        granted_at -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Instant;
+
+    role_includes (role_name, included_name) {
+        role_name -> Text,
+        included_name -> Text,
+        included_at -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use crate::store::types::{Id, Instant};
 
     refresh_tokens (session_id) {

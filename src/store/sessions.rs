@@ -4,10 +4,10 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use secrecy::ExposeSecret;
 
+use super::change::Statements;
 use super::pool::{read, transaction};
 use super::schema::{changes, refresh_tokens, users};
 use super::types::{DbId, DbTime, Instant};
-use super::users::Statements;
 use super::{NewSession, Store, StoreResult};
 use crate::domain::{Rotation, Session, SessionEnd, SessionId, Timestamp, TokenHash, UserId};
 

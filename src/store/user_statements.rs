@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl;
 use super::Credentials;
 use super::schema::{user_roles, users};
 use super::types::{DbId, DbTime};
-use crate::domain::{Page, Timestamp, User, UserFilter, UserId};
+use crate::domain::{Page, RoleName, Timestamp, User, UserFilter, UserId};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = users)]
@@ -34,7 +34,7 @@ impl UserRow {
             full_name: self.full_name.map(Into::into),
             is_active: self.is_active,
             is_superuser: self.is_superuser,
-            roles: super::roles::parse_names(roles),
+            roles: super::role_statements::parse_names(roles),
             created_at: self.created_at.into(),
             updated_at: self.updated_at.into(),
             last_login_at: self.last_login_at.map(Into::into),
@@ -114,8 +114,11 @@ pub(super) trait UserStatements: Send {
         checked: String,
         now: Timestamp,
     ) -> impl Future<Output = QueryResult<bool>> + Send;
-    /// Whether an active superuser can sign in, and whether an active user who passes the check for `admin` can.
-    fn administrators(&mut self) -> impl Future<Output = QueryResult<(bool, bool)>> + Send;
+    fn delete_user(&mut self, id: UserId) -> impl Future<Output = QueryResult<usize>> + Send;
+    /// Whether an active superuser can sign in, and whether an active user can
+    /// who is one or was assigned a role that brings `admin`.
+    fn administrators(&mut self, bringing_admin: &[RoleName])
+    -> impl Future<Output = QueryResult<(bool, bool)>> + Send;
 }
 
 macro_rules! user_statements {
@@ -241,13 +244,18 @@ macro_rules! user_statements {
                 Ok(changed == 1)
             }
 
-            async fn administrators(&mut self) -> QueryResult<(bool, bool)> {
+            async fn delete_user(&mut self, id: UserId) -> QueryResult<usize> {
+                diesel::delete(users::table.find(DbId::from(id))).execute(self).await
+            }
+
+            async fn administrators(&mut self, bringing_admin: &[RoleName]) -> QueryResult<(bool, bool)> {
+                let bringing: Vec<String> = bringing_admin.iter().map(ToString::to_string).collect();
                 let able = users::table.filter(users::is_active).filter(users::password_hash.is_not_null());
                 let superuser = diesel::dsl::exists(able.filter(users::is_superuser));
                 let admin = diesel::dsl::exists(able.filter(users::is_superuser.or(diesel::dsl::exists(
                     user_roles::table
                         .filter(user_roles::user_id.eq(users::id))
-                        .filter(user_roles::role_name.eq("admin")),
+                        .filter(user_roles::role_name.eq_any(bringing)),
                 ))));
                 diesel::select((superuser, admin)).get_result(self).await
             }

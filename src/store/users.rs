@@ -2,81 +2,14 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::change::{Change, Noted, Statements, users_manage};
 use super::pool::{read, transaction};
-use super::roles::RoleStatements;
-use super::sessions::SessionStatements;
 use super::user_statements::{UserInsert, UserStatements, UserUpdate};
 use super::{Clock, Credentials, NewUser, Store, StoreError, StoreResult};
 use crate::domain::{
-    Authority, Denial, Page, Permission, SessionEnd, SessionId, Slice, Timestamp, User, UserChange, UserFilter, UserId,
+    Authority, Denial, Needed, Page, PolicyError, RoleName, SessionEnd, SessionId, Slice, Timestamp, User, UserChange,
+    UserFilter, UserId,
 };
-
-/// Everything that a statement about users, roles and sessions needs.
-pub(super) trait Statements: UserStatements + RoleStatements + SessionStatements {}
-
-impl<C: UserStatements + RoleStatements + SessionStatements> Statements for C {}
-
-/// What administrators' changes need.
-fn users_manage() -> StoreResult<Permission> {
-    Permission::parse("users:manage").map_err(|error| StoreError::Unavailable(error.message))
-}
-
-/// Who changes whom, read under the policy clock's lock.
-pub(super) struct Change {
-    pub(super) target: User,
-    administrators: (bool, bool),
-}
-
-impl Change {
-    /// Takes the policy clock's lock, which serializes all such changes; then
-    /// asks whether `by` may write to `target`, and `rule` about the rest.
-    pub(super) async fn begin<C: Statements>(
-        conn: &mut C,
-        by: &Authority,
-        target: UserId,
-        role: Option<&crate::domain::RoleName>,
-        rule: impl FnOnce(&crate::domain::Policy, &User) -> Result<(), Denial> + Send,
-    ) -> StoreResult<Self> {
-        conn.lock(Clock::Policy).await?;
-        let administrators = conn.administrators().await?;
-        let caller = match by {
-            Authority::System => None,
-            Authority::User(id) => {
-                let needed = users_manage()?;
-                let caller = conn.find_user(*id).await?;
-                let caller = caller.ok_or_else(|| Denial::PermissionRequired(needed.clone()))?;
-                // Who may not is told so before what there is.
-                let policy = conn.load_policy_of(&caller.roles).await?;
-                Denial::check_permission(&policy, &caller, &needed)?;
-                Some((caller, needed))
-            }
-        };
-        let target = conn.find_user(target).await?.ok_or(StoreError::NoSuchUser)?;
-        if let Some(role) = role
-            && conn.find_role(role).await?.is_none()
-        {
-            return Err(StoreError::NoSuchRole);
-        }
-        if let Some((caller, needed)) = caller {
-            let named: Vec<_> = caller.roles.iter().chain(&target.roles).chain(role).cloned().collect();
-            let policy = conn.load_policy_of(&named).await?;
-            Denial::check_write(&policy, &caller, &needed, &target)?;
-            rule(&policy, &caller)?;
-        }
-        Ok(Self { target, administrators })
-    }
-
-    /// Whether an administrator remains, where there was one; and the change's entry in the feed.
-    pub(super) async fn finish<C: Statements>(&self, conn: &mut C) -> StoreResult<()> {
-        let (had_superuser, had_admin) = self.administrators;
-        let (has_superuser, has_admin) = conn.administrators().await?;
-        if (had_superuser && !has_superuser) || (had_admin && !has_admin) {
-            return Err(Denial::LastAdmin.into());
-        }
-        conn.note_changes(Clock::Policy, vec![("user", self.target.id.to_string())]).await?;
-        Ok(())
-    }
-}
 
 fn insert_of(new: &NewUser) -> UserInsert {
     UserInsert {
@@ -93,15 +26,32 @@ fn insert_of(new: &NewUser) -> UserInsert {
     }
 }
 
-async fn create<C: Statements>(conn: &mut C, new: &NewUser) -> StoreResult<User> {
+async fn create<C: Statements>(conn: &mut C, new: &NewUser, by: Option<UserId>) -> StoreResult<User> {
     conn.insert_user(insert_of(new)).await?;
     for role in &new.roles {
-        if conn.find_role(role).await?.is_none() {
-            return Err(StoreError::NoSuchRole);
+        if !conn.has_role_named(role).await? {
+            return Err(PolicyError::NoSuchRole(role.clone()).into());
         }
-        conn.insert_user_role(new.id, role, None, new.now).await?;
+        conn.insert_user_role(new.id, role, by, new.now).await?;
     }
     conn.find_user(new.id).await?.ok_or(StoreError::NoSuchUser)
+}
+
+/// `handed_out`: the roles that the caller chose, and must be able to hand out.
+async fn create_by<C: Statements>(
+    conn: &mut C,
+    by: &Authority,
+    new: &NewUser,
+    handed_out: &[RoleName],
+) -> StoreResult<User> {
+    let change = Change::begin(conn, by, &users_manage()?).await?;
+    for role in handed_out {
+        if !change.draft.roles().contains_key(role) {
+            return Err(PolicyError::NoSuchRole(role.clone()).into());
+        }
+        change.check(|policy, caller| Denial::check_hand_out(policy, caller, role))?;
+    }
+    create(conn, new, change.made_by()).await
 }
 
 async fn create_first<C: Statements>(conn: &mut C, new: &NewUser) -> StoreResult<Option<User>> {
@@ -109,7 +59,7 @@ async fn create_first<C: Statements>(conn: &mut C, new: &NewUser) -> StoreResult
     if conn.has_users().await? {
         return Ok(None);
     }
-    create(conn, new).await.map(Some)
+    create(conn, new, None).await.map(Some)
 }
 
 /// What a change writes, given the key of the present address.
@@ -135,10 +85,11 @@ async fn update<C: Statements>(
     now: Timestamp,
 ) -> StoreResult<(User, User, Vec<SessionId>)> {
     let writes_superuser = change.is_superuser.is_some();
-    let begun = Change::begin(conn, by, target, None, |_, caller| {
-        if writes_superuser { Denial::check_superuser_flag(caller) } else { Ok(()) }
-    })
-    .await?;
+    let begun = Change::begin(conn, by, &users_manage()?).await?;
+    let before = begun.target(conn, target).await?;
+    if writes_superuser {
+        begun.check(|_, caller| Denial::check_superuser_flag(caller))?;
+    }
     let ends_sessions = change.password_hash.is_some() || change.is_active == Some(false);
     let present_key = conn.find_email_key(target).await?;
     // Without an address there is nothing to be verified.
@@ -146,11 +97,32 @@ async fn update<C: Statements>(
         change.email_verified = None;
     }
     conn.update_user(target, update_of(change, present_key.as_deref(), now)).await?;
-    begun.finish(conn).await?;
+    begun.finish(conn, vec![Noted::User(target)]).await?;
     let ended = if ends_sessions { conn.end_sessions(target, SessionEnd::All).await? } else { Vec::new() };
     conn.note_ended(&ended).await?;
     let after = conn.find_user(target).await?.ok_or(StoreError::NoSuchUser)?;
-    Ok((begun.target, after, ended))
+    Ok((before, after, ended))
+}
+
+async fn delete<C: Statements>(conn: &mut C, by: &Authority, target: UserId) -> StoreResult<(User, Vec<SessionId>)> {
+    let change = Change::begin(conn, by, &Needed::Role(RoleName::admin())).await?;
+    let before = change.target(conn, target).await?;
+    let ended = conn.end_sessions(target, SessionEnd::All).await?;
+    conn.delete_user(target).await?;
+    change.finish(conn, vec![Noted::User(target)]).await?;
+    conn.note_ended(&ended).await?;
+    Ok((before, ended))
+}
+
+async fn end_sessions_of<C: Statements>(conn: &mut C, by: &Authority, target: UserId) -> StoreResult<Vec<SessionId>> {
+    Change::begin(conn, by, &users_manage()?).await?.target(conn, target).await?;
+    let ended = conn.end_sessions(target, SessionEnd::All).await?;
+    conn.note_ended(&ended).await?;
+    Ok(ended)
+}
+
+async fn check_write<C: Statements>(conn: &mut C, by: &Authority, target: UserId) -> StoreResult<User> {
+    Change::begin(conn, by, &users_manage()?).await?.target(conn, target).await
 }
 
 async fn update_profile<C: Statements>(
@@ -193,7 +165,17 @@ impl Store {
     /// `UsernameTaken`, `EmailTaken`, `NoSuchRole`, `Unavailable`.
     pub async fn create_user(&self, new: NewUser) -> StoreResult<User> {
         let pools = self.pools.clone();
-        self.pools.run(async move { transaction!(pools, |conn| create(conn, &new)) }).await
+        self.pools.run(async move { transaction!(pools, |conn| create(conn, &new, None)) }).await
+    }
+
+    /// Makes a user for an administrator, who must be able to hand out the
+    /// roles that they chose; those of `new` that they did not choose are given in any case.
+    ///
+    /// # Errors
+    /// As [`Store::create_user`], and `Denied`.
+    pub async fn create_user_by(&self, by: Authority, new: NewUser, handed_out: Vec<RoleName>) -> StoreResult<User> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { transaction!(pools, |conn| create_by(conn, &by, &new, &handed_out)) }).await
     }
 
     /// Makes the first user, only while there is none; `None` if there is one
@@ -277,6 +259,34 @@ impl Store {
     ) -> StoreResult<(User, User, Vec<SessionId>)> {
         let pools = self.pools.clone();
         self.pools.run(async move { transaction!(pools, |conn| update(conn, &by, target, change, now)) }).await
+    }
+
+    /// Deletes a user, whose audit records stay; needs the role `admin`. Gives
+    /// the user as it was, and the sessions that ended.
+    ///
+    /// # Errors
+    /// `Denied`, `NoSuchUser`, `Unavailable`.
+    pub async fn delete_user(&self, by: Authority, target: UserId) -> StoreResult<(User, Vec<SessionId>)> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { transaction!(pools, |conn| delete(conn, &by, target)) }).await
+    }
+
+    /// Ends all sessions of a user, for an administrator. Gives those that ended.
+    ///
+    /// # Errors
+    /// `Denied`, `NoSuchUser`, `Unavailable`.
+    pub async fn end_sessions_of(&self, by: Authority, target: UserId) -> StoreResult<Vec<SessionId>> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { transaction!(pools, |conn| end_sessions_of(conn, &by, target)) }).await
+    }
+
+    /// The user, if an administrator may write to them.
+    ///
+    /// # Errors
+    /// `Denied`, `NoSuchUser`, `Unavailable`.
+    pub async fn check_write(&self, by: Authority, target: UserId) -> StoreResult<User> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { transaction!(pools, |conn| check_write(conn, &by, target)) }).await
     }
 
     /// Sets the user's own new password, if the hash is still the one that was

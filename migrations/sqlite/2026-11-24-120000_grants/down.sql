@@ -1,0 +1,2 @@
+DROP TABLE role_includes;
+DROP TABLE role_wildcards;
