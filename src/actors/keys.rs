@@ -138,6 +138,11 @@ impl Keys {
         &self.published
     }
 
+    /// The `kid`s of the public keys: which keys they are, and in which order.
+    pub fn published_ids(&self) -> Vec<&str> {
+        self.published.keys.iter().filter_map(|key| key.common.key_id.as_deref()).collect()
+    }
+
     /// What the database keeps of `JWT_SECRET_KEY` and `JWT_PREVIOUS_SECRET_KEY`:
     /// derived one-way, so that it tells two keys apart and nothing more.
     pub fn fingerprints(&self) -> ([u8; 32], Option<[u8; 32]>) {

@@ -66,7 +66,7 @@ pub(super) fn generate(arguments: &GenerateArguments) -> Result<(), CliError> {
             _ => format!("{} can't be written: {error}", path.display()),
         })
     })?;
-    println!("Made {}, a private key with the kid {key_id}. Keep it secret. To sign with it, set", path.display());
+    println!("Made {}, a private key with the kid {key_id}: keep it secret. To sign with it, set", path.display());
     println!("JWT_ALGORITHM={name}");
     println!("JWT_PRIVATE_KEY_FILE={}", path.display());
     Ok(())
