@@ -192,7 +192,7 @@ async fn keys_are_changed_without_logging_anyone_out() {
 
         // The old key is taken away before its tokens have expired: a refresh mends it.
         let app = signing(&launch, to, "new.pem").start().await;
-        assert_eq!(key_ids(&app).await, [new.clone()]);
+        assert_eq!(key_ids(&app).await, std::slice::from_ref(&new));
         app.me(&jane.access).await.problem(401, "token_invalid");
         app.me(&access).await.expect(200);
         app.refresh(&refresh).await.expect(200);
