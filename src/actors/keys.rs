@@ -3,9 +3,10 @@
 //! Access tokens are signed by the configured algorithm, refresh tokens always
 //! by HS256 with a key derived from `JWT_SECRET_KEY`: neither passes as the other.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use aws_lc_rs::{digest, hkdf, hmac};
 use jsonwebtoken as jwt;
-use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,15 +14,17 @@ use serde::de::DeserializeOwned;
 use super::{Algorithm, TokenError, TokenSettings};
 use crate::domain::{AccessClaims, RefreshClaims, TokenHash};
 
-/// Why the keys can't be used.
+const PRIVATE: &str = "JWT_PRIVATE_KEY_FILE";
+const PREVIOUS: &str = "JWT_PREVIOUS_KEY_FILES";
+
+/// Why the keys can't be used: one variable, and what it should name.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The algorithm needs a private key and there is none.
-    #[error("JWT_ALGORITHM needs JWT_PRIVATE_KEY_FILE")]
-    Missing,
-    /// The PEM text is no key of that algorithm.
-    #[error("{0}: not a PEM key of the algorithm: {1}")]
-    Unreadable(&'static str, String),
+#[error("{variable}: {problem}")]
+pub struct KeyError {
+    /// The variable.
+    pub variable: &'static str,
+    /// What is wrong, and the mend; nothing of the key.
+    pub problem: String,
 }
 
 /// Signs and verifies.
@@ -37,6 +40,13 @@ pub struct Keys {
     published: JwkSet,
     fingerprint: [u8; 32],
     previous_fingerprint: Option<[u8; 32]>,
+}
+
+/// A public key, named by its thumbprint (RFC 7638).
+struct PublicKey {
+    key_id: String,
+    jwk: Jwk,
+    key: jwt::DecodingKey,
 }
 
 struct Verifier {
@@ -67,21 +77,20 @@ impl Keys {
             }
             jwt::EncodingKey::from_secret(settings.secret.expose_secret().as_bytes())
         } else {
-            let pem = settings.private_key_pem.as_ref().ok_or(KeyError::Missing)?;
-            let signer = read_private(settings.algorithm, pem)
-                .map_err(|error| KeyError::Unreadable("JWT_PRIVATE_KEY_FILE", error.to_string()))?;
-            let jwk = Jwk::from_encoding_key(&signer, algorithm)
-                .map_err(|error| KeyError::Unreadable("JWT_PRIVATE_KEY_FILE", error.to_string()))?;
-            let jwk = publish(jwk, &mut published, "JWT_PRIVATE_KEY_FILE")?;
-            access_header.kid = jwk.common.key_id.clone();
-            access_verifiers.push(Verifier::of_jwk(&jwk, access(algorithm), "JWT_PRIVATE_KEY_FILE")?);
+            let pem = settings.private_key_pem.as_ref().ok_or_else(|| not_of(settings.algorithm))?;
+            let (signer, public) = read_private(settings.algorithm, pem).ok_or_else(|| not_of(settings.algorithm))?;
+            access_header.kid = Some(public.key_id.clone());
+            published.keys.push(public.jwk.clone());
+            access_verifiers.push(public.verifier(access(algorithm)));
             signer
         };
-        for pem in &settings.previous_key_pems {
-            let (algorithm, jwk) = read_any(pem)
-                .ok_or_else(|| KeyError::Unreadable("JWT_PREVIOUS_KEY_FILES", "no RSA, P-256 or Ed25519 key".into()))?;
-            let jwk = publish(jwk, &mut published, "JWT_PREVIOUS_KEY_FILES")?;
-            access_verifiers.push(Verifier::of_jwk(&jwk, access(algorithm.jwt()), "JWT_PREVIOUS_KEY_FILES")?);
+        for (index, pem) in settings.previous_key_pems.iter().enumerate() {
+            let (algorithm, public) = read_any(pem).ok_or_else(|| not_previous(index + 1))?;
+            // The key that signs may stand in the list too, and is published once.
+            if published.find(&public.key_id).is_none() {
+                published.keys.push(public.jwk.clone());
+                access_verifiers.push(public.verifier(access(algorithm.jwt())));
+            }
         }
         let refresh_verifiers = secrets
             .iter()
@@ -106,6 +115,14 @@ impl Keys {
         })
     }
 
+    /// The `kid` under which tokens signed by this private key, and its public key, are found.
+    ///
+    /// # Errors
+    /// It is no private key of the algorithm, as [`Keys::new`] would find.
+    pub fn key_id(algorithm: Algorithm, pem: &SecretString) -> Result<String, KeyError> {
+        read_private(algorithm, pem).map(|(_, public)| public.key_id).ok_or_else(|| not_of(algorithm))
+    }
+
     /// The issuer of our tokens.
     pub(super) fn issuer(&self) -> &str {
         &self.issuer
@@ -119,6 +136,11 @@ impl Keys {
     /// The public keys (RFC 7517 §5); empty for HMAC algorithms.
     pub fn published(&self) -> &JwkSet {
         &self.published
+    }
+
+    /// The `kid`s of the public keys: which keys they are, and in which order.
+    pub fn published_ids(&self) -> Vec<&str> {
+        self.published.keys.iter().filter_map(|key| key.common.key_id.as_deref()).collect()
     }
 
     /// What the database keeps of `JWT_SECRET_KEY` and `JWT_PREVIOUS_SECRET_KEY`:
@@ -163,10 +185,21 @@ impl Keys {
     }
 }
 
-impl Verifier {
-    fn of_jwk(jwk: &Jwk, validation: jwt::Validation, variable: &'static str) -> Result<Self, KeyError> {
-        let key = jwt::DecodingKey::from_jwk(jwk).map_err(|error| KeyError::Unreadable(variable, error.to_string()))?;
-        Ok(Self { key_id: jwk.common.key_id.clone(), key, validation })
+impl PublicKey {
+    /// None where it is weak, or not of that algorithm.
+    fn new(algorithm: Algorithm, mut jwk: Jwk) -> Option<Self> {
+        let key = jwt::DecodingKey::from_jwk(&jwk).ok()?;
+        if !is_sound(algorithm, key.kind()) {
+            return None;
+        }
+        let key_id = jwk.thumbprint(ThumbprintHash::SHA256).ok()?;
+        jwk.common.key_id = Some(key_id.clone());
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        Some(Self { key_id, jwk, key })
+    }
+
+    fn verifier(self, validation: jwt::Validation) -> Verifier {
+        Verifier { key_id: Some(self.key_id), key: self.key, validation }
     }
 }
 
@@ -249,40 +282,67 @@ fn verify<T: DeserializeOwned + Serialize>(token: &str, verifiers: &[Verifier]) 
     Err(refusal)
 }
 
-fn read_private(algorithm: Algorithm, pem: &SecretString) -> Result<jwt::EncodingKey, jwt::errors::Error> {
+fn read_private(algorithm: Algorithm, pem: &SecretString) -> Option<(jwt::EncodingKey, PublicKey)> {
     let pem = pem.expose_secret().as_bytes();
-    match algorithm {
+    let key = match algorithm {
         Algorithm::Rs256 => jwt::EncodingKey::from_rsa_pem(pem),
         Algorithm::Es256 => jwt::EncodingKey::from_ec_pem(pem),
         Algorithm::EdDsa => jwt::EncodingKey::from_ed_pem(pem),
-        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => Err(jwt::errors::ErrorKind::InvalidKeyFormat.into()),
-    }
+        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => return None,
+    };
+    let key = key.ok()?;
+    let jwk = Jwk::from_encoding_key(&key, algorithm.jwt()).ok()?;
+    Some((key, PublicKey::new(algorithm, jwk)?))
+}
+
+fn read_public(algorithm: Algorithm, pem: &SecretString) -> Option<PublicKey> {
+    let pem = pem.expose_secret().as_bytes();
+    let key = match algorithm {
+        Algorithm::Rs256 => jwt::DecodingKey::from_rsa_pem(pem),
+        Algorithm::Es256 => jwt::DecodingKey::from_ec_pem(pem),
+        Algorithm::EdDsa => jwt::DecodingKey::from_ed_pem(pem),
+        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => return None,
+    };
+    let jwk = Jwk::from_decoding_key(&key.ok()?, Some(algorithm.jwt())).ok()?;
+    PublicKey::new(algorithm, jwk)
 }
 
 /// A private or public key of whichever algorithm it is for.
-fn read_any(pem: &SecretString) -> Option<(Algorithm, Jwk)> {
-    let text = pem.expose_secret().as_bytes();
+fn read_any(pem: &SecretString) -> Option<(Algorithm, PublicKey)> {
     [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].into_iter().find_map(|algorithm| {
-        let private = read_private(algorithm, pem).and_then(|key| Jwk::from_encoding_key(&key, algorithm.jwt()));
-        let jwk = private.or_else(|_| {
-            let key = match algorithm {
-                Algorithm::Rs256 => jwt::DecodingKey::from_rsa_pem(text),
-                Algorithm::Es256 => jwt::DecodingKey::from_ec_pem(text),
-                _ => jwt::DecodingKey::from_ed_pem(text),
-            }?;
-            Jwk::from_decoding_key(&key, Some(algorithm.jwt()))
-        });
-        jwk.ok().map(|jwk| (algorithm, jwk))
+        let private = read_private(algorithm, pem).map(|(_, public)| public);
+        private.or_else(|| read_public(algorithm, pem)).map(|public| (algorithm, public))
     })
 }
 
-/// Names the key by its thumbprint (RFC 7638) and adds it to the published set.
-fn publish(mut jwk: Jwk, published: &mut JwkSet, variable: &'static str) -> Result<Jwk, KeyError> {
-    let id =
-        jwk.thumbprint(ThumbprintHash::SHA256).map_err(|error| KeyError::Unreadable(variable, error.to_string()))?;
-    jwk.common.key_id = Some(id);
-    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    debug_assert!(!matches!(jwk.common.key_algorithm, Some(KeyAlgorithm::HS256)), "secrets are not published");
-    published.keys.push(jwk.clone());
-    Ok(jwk)
+/// Whether a signature by it could be verified and would be worth something.
+/// jsonwebtoken finds that out late or never: it takes a public key of any RSA
+/// length, and any point of 64 bytes for one of P-256.
+fn is_sound(algorithm: Algorithm, key: &jwt::DecodingKeyKind) -> bool {
+    use jwt::DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
+    match (algorithm, key) {
+        (Algorithm::Rs256, RsaModulusExponent { n, .. }) => {
+            let leading_zeros = n.first().map_or(0, |byte| byte.leading_zeros() as usize);
+            (2048..=8192).contains(&(n.len() * 8 - leading_zeros)) // RFC 7518 §3.3; the library's most
+        }
+        (Algorithm::Es256, SecretOrDer(point)) => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok(),
+        (Algorithm::EdDsa, SecretOrDer(point)) => ParsedPublicKey::new(&ED25519, point).is_ok(),
+        _ => false,
+    }
+}
+
+fn not_of(algorithm: Algorithm) -> KeyError {
+    let expected = match algorithm {
+        Algorithm::Rs256 => "an RSA private key of 2048 to 8192 bits",
+        Algorithm::Es256 => "a P-256 private key in PKCS#8",
+        Algorithm::EdDsa => "an Ed25519 private key in PKCS#8",
+        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => "a key of RS256, ES256 or EdDSA",
+    };
+    let problem = format!("expected {expected}, as PEM without a password: `portcullis keys generate` makes one");
+    KeyError { variable: PRIVATE, problem }
+}
+
+fn not_previous(place: usize) -> KeyError {
+    let expected = "an RSA key of 2048 to 8192 bits, a P-256 or an Ed25519 key, as PEM without a password";
+    KeyError { variable: PREVIOUS, problem: format!("file {place} of the list: expected {expected}") }
 }

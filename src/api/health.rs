@@ -1,6 +1,8 @@
 //! Whether the service lives, can serve, and how it fares.
 
-use actix_web::{HttpResponse, Route, web};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CacheControl, CacheDirective, ETag, EntityTag, Header, IfNoneMatch};
+use actix_web::{HttpRequest, HttpResponse, Route, web};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -74,10 +76,34 @@ async fn metrics(services: web::Data<Services>) -> Result<HttpResponse, ApiError
     Ok(HttpResponse::Ok().content_type(encoder.format_type()).body(body))
 }
 
+/// How long a client may go on with the keys that it has. A new key is
+/// published at least that long before it signs (README, "Signing keys"), so
+/// that whoever sees its first token knows it.
+const KEY_SET_MAX_AGE_SECONDS: u32 = 300;
+
 /// The public keys of access tokens
 ///
 /// A JWK set (RFC 7517 §5); empty where tokens are signed with a shared secret.
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "Service", responses((status = 200, description = "The key set", body = Object)))]
-async fn key_set(services: web::Data<Services>) -> HttpResponse {
-    HttpResponse::Ok().insert_header(("cache-control", "public, max-age=300")).json(services.tokens.keys().published())
+/// Fetch it again when it is older than its `max-age`, or for an unknown `kid`.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "Service", responses((status = 200, description = "The key set", body = Object),
+    (status = 304, description = "The key set of that `If-None-Match`")))]
+async fn key_set(request: HttpRequest, services: web::Data<Services>) -> HttpResponse {
+    let keys = services.tokens.keys();
+    // The thumbprints of the keys name the set: nothing else in it changes.
+    let tag = EntityTag::new_weak(keys.published_ids().join("."));
+    let is_known = match IfNoneMatch::parse(&request) {
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
+        Ok(IfNoneMatch::Any) => true,
+        Err(_) => false,
+    };
+    let status = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header(ETag(tag));
+    answer.insert_header(CacheControl(vec![CacheDirective::Public, CacheDirective::MaxAge(KEY_SET_MAX_AGE_SECONDS)]));
+    if is_known {
+        return answer.finish();
+    }
+    // Not `application/jwk-set+json` (RFC 7517 §8.5.2), which some clients refuse; all take this, as from
+    // the big providers.
+    answer.json(keys.published())
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod config;
+mod keys;
 mod migrate;
 mod serve;
 
@@ -27,6 +28,7 @@ Examples:
   portcullis admin create --username root --email root@example.com
   DATABASE_URL=postgres://app@db/app portcullis migrate
   portcullis config check                             say what holds, and what is wrong
+  portcullis keys generate --algorithm EdDSA --out /etc/portcullis/jwt.pem
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.";
 
@@ -42,6 +44,9 @@ enum Command {
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Keys that sign access tokens
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,6 +59,12 @@ enum AdminCommand {
 enum ConfigCommand {
     /// Say what holds, and what is wrong; opens no database
     Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make a private key: a PEM file that only its owner can read
+    Generate(keys::GenerateArguments),
 }
 
 /// Why a command did not do what it should.
@@ -110,6 +121,7 @@ impl Cli {
                 in_system(admin::create(config, arguments))
             }
             Command::Config(ConfigCommand::Check) => config::check(),
+            Command::Keys(KeysCommand::Generate(arguments)) => keys::generate(&arguments),
         }
     }
 }

@@ -240,12 +240,13 @@ fn tokens(
                 "JWT_ALGORITHM signs with JWT_SECRET_KEY: unset this, or choose RS256, ES256 or EdDSA",
             ));
         }
-        (Some(file), false) => Some(read_pem("JWT_PRIVATE_KEY_FILE", &file)?),
+        (Some(file), false) => Some(read_pem("JWT_PRIVATE_KEY_FILE", "the file", &file)?),
     };
     let previous_key_pems = reader
         .list("JWT_PREVIOUS_KEY_FILES")
         .iter()
-        .map(|file| read_pem("JWT_PREVIOUS_KEY_FILES", file))
+        .enumerate()
+        .map(|(index, file)| read_pem("JWT_PREVIOUS_KEY_FILES", &format!("file {} of the list", index + 1), file))
         .collect::<Result<_, _>>()?;
     let days = |name, default| Ok(Duration::from_secs(DAY * reader.number(name, default, 1..=3650)?));
     let settings = TokenSettings {
@@ -262,14 +263,15 @@ fn tokens(
         reuse_grace: Duration::from_secs(reader.number("REFRESH_REUSE_GRACE_SECONDS", 10, 0..=300)?),
     };
     // A key that can't be used is told here, by the variable that names it.
-    Keys::new(&settings).map_err(|error| ConfigError::new("JWT_ALGORITHM", error.to_string()))?;
+    Keys::new(&settings).map_err(|error| ConfigError::new(error.variable, error.problem))?;
     Ok(settings)
 }
 
-fn read_pem(name: &str, file: &str) -> Result<SecretString, ConfigError> {
-    std::fs::read_to_string(file)
+/// The path is not repeated: it may be a key that was set in place of its file.
+fn read_pem(name: &str, which: &str, path: &str) -> Result<SecretString, ConfigError> {
+    std::fs::read_to_string(path)
         .map(SecretString::from)
-        .map_err(|error| ConfigError::new(name, format!("{file} can't be read: {error}")))
+        .map_err(|error| ConfigError::new(name, format!("{which} can't be read: {error}")))
 }
 
 fn api(reader: &Reader<'_>, server: &ServerSettings) -> Result<ApiSettings, ConfigError> {

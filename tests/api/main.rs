@@ -18,6 +18,7 @@ mod features;
 mod fuzz;
 mod http;
 mod instances;
+mod keys;
 mod login;
 mod logout;
 mod outage;

@@ -14,7 +14,7 @@ mod tokens;
 pub(crate) use app::{Account, Launch, TestApp};
 pub(crate) use database::{Backend, Database};
 pub(crate) use http::{Answer, Call, assert_millisecond_time, assert_uuid_v7, field_codes, items, names};
-pub(crate) use tokens::{Forge, SECRET, claims, now};
+pub(crate) use tokens::{Forge, SECRET, base64url, claims, now};
 
 use std::future::Future;
 use std::time::{Duration, Instant};
