@@ -49,19 +49,37 @@
 //! The app mounts [`guard::Guards`] as `web::Data`; see `tests/guard.rs` for a whole app.
 #![forbid(unsafe_code)]
 
+#[cfg(not(any(feature = "service", feature = "remote")))]
+compile_error!("choose a feature: `service` (everything in one process) or `remote` (guards that ask a service)");
+
+#[cfg(feature = "service")]
 pub mod actors;
+#[cfg(feature = "service")]
 pub mod api;
+#[cfg(feature = "service")]
 pub mod app;
+#[cfg(feature = "service")]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "service")]
 pub mod config;
 pub mod domain;
 pub mod guard;
+#[cfg(feature = "service")]
 pub mod journal;
+#[cfg(feature = "service")]
 pub mod metrics;
 pub mod problem;
+#[cfg(feature = "service")]
 pub mod store;
+pub mod verifier;
 
+#[cfg(feature = "service")]
+pub use app::Portcullis;
 pub use domain::{Permission, RoleName};
-pub use guard::{Principal, require_authentication, require_permission, require_role};
+pub use guard::{
+    Allowed, Guards, Principal, require_all, require_any, require_authentication, require_permission, require_role,
+};
+#[cfg(feature = "service")]
+pub use guard::{AuditEvent, AuditLog};
 pub use problem::ApiError;

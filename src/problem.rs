@@ -34,6 +34,8 @@ pub enum ApiError {
     PermissionRequired(Permission),
     /// The caller lacks a role.
     RoleRequired(RoleName),
+    /// The caller has none of several permissions and roles, any of which would do.
+    AnyRequired(Vec<String>),
     /// The change would hand out, or take over, what the caller lacks.
     Escalation(&'static str),
     /// `ENABLE_REGISTRATION=false`.
@@ -88,6 +90,7 @@ impl ApiError {
             Self::TokenInvalid(_) => (StatusCode::UNAUTHORIZED, "token_invalid"),
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
             Self::PermissionRequired(_) => (StatusCode::FORBIDDEN, "permission_required"),
+            Self::AnyRequired(_) => (StatusCode::FORBIDDEN, "permission_required"),
             Self::RoleRequired(_) => (StatusCode::FORBIDDEN, "role_required"),
             Self::Escalation(_) => (StatusCode::FORBIDDEN, "escalation"),
             Self::RegistrationDisabled => (StatusCode::FORBIDDEN, "registration_disabled"),
@@ -138,6 +141,7 @@ impl ApiError {
             Self::InvalidCredentials => "Incorrect username or password".into(),
             Self::PermissionRequired(permission) => format!("Permission required: {permission}"),
             Self::RoleRequired(role) => format!("Role required: {role}"),
+            Self::AnyRequired(names) => format!("Permission required: {}", names.join(" or ")),
             Self::RegistrationDisabled => "Registration is disabled".into(),
             Self::WrongPassword => "The current password is wrong".into(),
             Self::OriginNotAllowed => "This origin, method or header is not allowed by CORS_ALLOWED_ORIGINS".into(),

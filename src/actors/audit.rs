@@ -18,9 +18,9 @@ use super::copier::{Copier, Meter};
 use super::vital::{Lifecycle, Vital};
 use super::{ServiceError, ServiceResult};
 use crate::clock::SharedClock;
-use crate::domain::audit::{AuditFilter, AuditRecord};
+use crate::domain::audit::{AuditEntry, AuditFilter, AuditRecord};
 use crate::domain::{Page, Slice, WriterId};
-use crate::journal::{Folder, JournalError, JournalSettings, WorkerJournal};
+use crate::journal::{Append, Folder, JournalError, JournalSettings, WorkerJournal};
 use crate::metrics::AuditMetrics;
 use crate::store::{AuditError, Store};
 
@@ -46,6 +46,7 @@ pub struct Audit {
     folder: Folder,
     metrics: AuditMetrics,
     actor: Addr<AuditWriter>,
+    events: Addr<EventRecorder>,
     arbiter: ArbiterHandle,
 }
 
@@ -82,7 +83,13 @@ impl Audit {
             next_round: None,
             _vital: vital,
         });
-        Ok(Self { store: store.clone(), folder, metrics, actor, arbiter: arbiter.handle() })
+        let (event_folder, vital) = (folder.clone(), lifecycle.vital("events"));
+        let events = EventRecorder::start_in_arbiter(&arbiter.handle(), move |_| EventRecorder {
+            folder: event_folder,
+            journal: None,
+            _vital: vital,
+        });
+        Ok(Self { store: store.clone(), folder, metrics, actor, events, arbiter: arbiter.handle() })
     }
 
     /// The journal of the present worker thread.
@@ -91,6 +98,15 @@ impl Audit {
     /// The journal can't be written.
     pub fn attach_worker(&self) -> Result<WorkerJournal, JournalError> {
         self.folder.attach()
+    }
+
+    /// Appends a record that is no request's; from any thread. Done when it is in the journal.
+    ///
+    /// # Errors
+    /// The journal can't be written.
+    pub async fn log(&self, entry: AuditEntry<'static>) -> ServiceResult<()> {
+        let logged = self.events.send(LogEvent(entry)).await?;
+        logged.map_err(|error| ServiceError::Unavailable(error.to_string()))
     }
 
     /// The audit log's metrics.
@@ -241,5 +257,40 @@ impl AuditWriter {
                 self.waiting.push(flush);
             }
         }
+    }
+}
+
+/// Appends what is no request's to a journal of its own thread.
+struct EventRecorder {
+    folder: Folder,
+    /// Begun by the first event: most installations have none.
+    journal: Option<WorkerJournal>,
+    _vital: Vital,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<(), JournalError>")]
+struct LogEvent(AuditEntry<'static>);
+
+impl Actor for EventRecorder {
+    type Context = Context<Self>;
+}
+
+impl EventRecorder {
+    fn append(&mut self, entry: &AuditEntry<'_>) -> Result<Append, JournalError> {
+        let journal = match self.journal.take() {
+            Some(journal) => journal,
+            None => self.folder.attach()?,
+        };
+        Ok(self.journal.insert(journal).append(entry))
+    }
+}
+
+impl Handler<LogEvent> for EventRecorder {
+    type Result = ResponseFuture<Result<(), JournalError>>;
+
+    fn handle(&mut self, LogEvent(entry): LogEvent, _: &mut Self::Context) -> Self::Result {
+        let appended = self.append(&entry);
+        Box::pin(async move { appended?.await.map(drop) })
     }
 }

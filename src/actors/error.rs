@@ -2,31 +2,7 @@
 
 use crate::domain::{Conflict, Denial};
 use crate::store::StoreError;
-
-/// Why a token was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// After its time.
-    #[error("Token has expired")]
-    Expired,
-    /// Well signed, but its session or user is no more.
-    #[error("Token has been revoked")]
-    Revoked,
-    /// Badly formed, signed by somebody else, of another type or for another audience.
-    #[error("{0}")]
-    Invalid(&'static str),
-}
-
-impl TokenError {
-    /// The metric's label.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Invalid(_) => "invalid",
-        }
-    }
-}
+use crate::verifier::TokenError;
 
 /// Why a handle did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -8,11 +8,10 @@ use aws_lc_rs::{digest, hkdf, hmac};
 use jsonwebtoken as jwt;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::{Algorithm, TokenError, TokenSettings};
 use crate::domain::{AccessClaims, RefreshClaims, TokenHash};
+use crate::verifier::{Verifier, validation, verify_access, verify_refresh};
 
 const PRIVATE: &str = "JWT_PRIVATE_KEY_FILE";
 const PREVIOUS: &str = "JWT_PREVIOUS_KEY_FILES";
@@ -47,12 +46,6 @@ struct PublicKey {
     key_id: String,
     jwk: Jwk,
     key: jwt::DecodingKey,
-}
-
-struct Verifier {
-    key_id: Option<String>,
-    key: jwt::DecodingKey,
-    validation: jwt::Validation,
 }
 
 impl Keys {
@@ -161,18 +154,12 @@ impl Keys {
 
     /// Signature, algorithm, issuer, audience and type; the times are the caller's to judge.
     pub(super) fn verify_access(&self, token: &str) -> Result<AccessClaims, TokenError> {
-        let claims: AccessClaims = verify(token, &self.access_verifiers)?;
-        if claims.token_use == "access" { Ok(claims) } else { Err(TokenError::Invalid("Token is not an access token")) }
+        verify_access(token, &self.access_verifiers)
     }
 
     /// As for access tokens, by the refresh keys.
     pub(super) fn verify_refresh(&self, token: &str) -> Result<RefreshClaims, TokenError> {
-        let claims: RefreshClaims = verify(token, &self.refresh_verifiers)?;
-        if claims.token_use == "refresh" {
-            Ok(claims)
-        } else {
-            Err(TokenError::Invalid("Token is not a refresh token"))
-        }
+        verify_refresh(token, &self.refresh_verifiers)
     }
 
     /// The id of a refresh token's one successor: computed, not stored, so
@@ -241,45 +228,6 @@ fn derive(secret: &SecretString, purpose: &[u8]) -> [u8; 32] {
     let filled = extracted.expand(&info, hkdf::HKDF_SHA256).and_then(|output| output.fill(&mut key));
     debug_assert!(filled.is_ok(), "32 bytes are within what HKDF-SHA-256 gives");
     key
-}
-
-/// One algorithm a key, no leeway, and the times left to our own clock.
-fn validation(algorithm: jwt::Algorithm, issuer: &str, audience: &str) -> jwt::Validation {
-    let mut validation = jwt::Validation::new(algorithm);
-    validation.leeway = 0;
-    validation.validate_exp = false;
-    validation.set_issuer(&[issuer]);
-    validation.set_audience(&[audience]);
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    validation
-}
-
-fn verify<T: DeserializeOwned + Serialize>(token: &str, verifiers: &[Verifier]) -> Result<T, TokenError> {
-    use jwt::errors::ErrorKind;
-    let key_id = if verifiers.iter().any(|verifier| verifier.key_id.is_some()) {
-        jwt::decode_header(token).map_err(|_| TokenError::Invalid("Token is malformed"))?.kid
-    } else {
-        None
-    };
-    let mut refusal = TokenError::Invalid("Token is signed by an unknown key");
-    for verifier in verifiers {
-        if verifier.key_id != key_id {
-            continue;
-        }
-        match jwt::decode::<T>(token, &verifier.key, &verifier.validation) {
-            Ok(decoded) => return Ok(decoded.claims),
-            Err(error) => {
-                refusal = TokenError::Invalid(match error.kind() {
-                    ErrorKind::InvalidSignature => "Token signature is invalid",
-                    ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "Token algorithm is not accepted",
-                    ErrorKind::InvalidIssuer => "Token is from another issuer",
-                    ErrorKind::InvalidAudience => "Token is for another audience",
-                    _ => "Token is malformed",
-                });
-            }
-        }
-    }
-    Err(refusal)
 }
 
 fn read_private(algorithm: Algorithm, pem: &SecretString) -> Option<(jwt::EncodingKey, PublicKey)> {

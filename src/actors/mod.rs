@@ -22,9 +22,10 @@ mod token;
 mod vital;
 
 pub use crate::journal::{JournalError, WorkerJournal};
+pub use crate::verifier::TokenError;
 pub use accounts::{Accounts, NewAccount, is_well_formed_name};
 pub use audit::Audit;
-pub use error::{ServiceError, ServiceResult, TokenError};
+pub use error::{ServiceError, ServiceResult};
 pub use feed::Feed;
 pub use freshness::Freshness;
 pub use keys::{KeyError, Keys};

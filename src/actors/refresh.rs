@@ -8,9 +8,9 @@
 use secrecy::SecretString;
 
 use super::keys::{hash_token, is_same};
-use super::token::check_times;
 use super::{ServiceError, ServiceResult, TokenError, TokenPair, Tokens};
 use crate::domain::{RefreshClaims, Rotation, SessionEnd, Timestamp, TokenHash, UserId};
+use crate::verifier::check_times;
 
 /// Losing the race once is common, twice takes a third request of the next generation.
 const MAX_ROUNDS: usize = 4;

@@ -17,15 +17,13 @@ use crate::clock::SharedClock;
 use crate::domain::{AccessClaims, RefreshClaims, Session, SessionEnd, SessionId, Timestamp, User, UserId};
 use crate::metrics::Metrics;
 use crate::store::{NewSession, Store};
+use crate::verifier::check_times;
 
 /// Verified tokens that are held; some 700 bytes each.
 const MAX_VERIFIED: usize = 50_000;
 
 /// Live sessions that are held; some 150 bytes each.
 const MAX_LIVE: usize = 200_000;
-
-/// How far ahead `iat` and `nbf` may be: clocks differ.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// Issues, verifies, rotates and revokes tokens. Cheap to clone.
 #[derive(Clone)]
@@ -326,18 +324,6 @@ impl Tokens {
         }
         Ok(self.inner.store.touch_sessions(used).await?)
     }
-}
-
-/// No leeway for the end; some for the beginning (RFC 7519 §4.1.4, §4.1.5).
-pub(super) fn check_times(now: Timestamp, iat: i64, nbf: Option<i64>, exp: i64) -> Result<(), TokenError> {
-    if exp <= now.as_secs() {
-        return Err(TokenError::Expired);
-    }
-    let latest = now.plus(CLOCK_SKEW).as_secs();
-    if iat > latest || nbf.is_some_and(|nbf| nbf > latest) {
-        return Err(TokenError::Invalid("Token is not valid yet"));
-    }
-    Ok(())
 }
 
 fn unsigned(error: jsonwebtoken::errors::Error) -> ServiceError {

@@ -11,12 +11,9 @@ use super::body::Json;
 use super::endpoint::{Endpoint, Needs};
 use super::query::{MAX_AUDIT_OFFSET, Query};
 use crate::domain::audit::{AuditFilter, AuditRecord};
-use crate::domain::{FieldCode, FieldError, UserId, is_reserved_action};
+use crate::domain::{CustomEvent, UserId};
 use crate::guard::{AuditNote, Principal};
 use crate::problem::ApiError;
-
-/// The greatest metadata of an event, in bytes of JSON.
-const MAX_METADATA_BYTES: usize = 8 * 1024;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -139,10 +136,11 @@ async fn create_event(
     principal: Principal,
     body: Json<CreateEventRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let event = body.0;
-    let metadata = validate(&event)?;
+    let CreateEventRequest { action, resource_type, resource_id, metadata } = body.0;
+    let event = CustomEvent { action, resource_type, resource_id, metadata: metadata.unwrap_or_default() };
+    event.validate().map_err(ApiError::Validation)?;
     AuditNote::on(&request, |note| {
-        note.action(event.action.clone()).event(metadata.clone());
+        note.action(event.action.clone()).event(event.metadata.clone());
         if let Some(kind) = &event.resource_type {
             note.resource(kind.clone(), event.resource_id.clone());
         } else if event.resource_id.is_some() {
@@ -153,45 +151,9 @@ async fn create_event(
         action: event.action,
         resource_type: event.resource_type,
         resource_id: event.resource_id,
-        metadata,
+        metadata: event.metadata,
         user_id: principal.id(),
         username: principal.username().to_string(),
         source: "event",
     }))
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
-}
-
-fn validate(event: &CreateEventRequest) -> Result<Map<String, Value>, ApiError> {
-    let mut errors = Vec::new();
-    let mut refuse = |field: &str, code, message: &str| errors.push(FieldError::new(field, code, message));
-    const NAME: &str = "Expected 1 to 64 of A-Z, a-z, 0-9, _ . : -";
-    if !is_name(&event.action) {
-        refuse("action", FieldCode::Invalid, NAME);
-    } else if is_reserved_action(&event.action) {
-        refuse("action", FieldCode::Reserved, "Only the service itself records this action");
-    }
-    if event.resource_type.as_deref().is_some_and(|kind| !is_name(kind)) {
-        refuse("resource_type", FieldCode::Invalid, NAME);
-    }
-    if let Some(id) = &event.resource_id {
-        if id.chars().count() > 256 {
-            refuse("resource_id", FieldCode::TooLong, "Expected at most 256 characters");
-        } else if id.is_empty() || id.chars().any(char::is_control) {
-            refuse("resource_id", FieldCode::Invalid, "Expected text without control characters");
-        }
-    }
-    let metadata = event.metadata.clone().unwrap_or_default();
-    let text = serde_json::to_string(&metadata).unwrap_or_default();
-    if text.len() > MAX_METADATA_BYTES {
-        refuse("metadata", FieldCode::TooLong, "Expected at most 8 KiB of JSON");
-    }
-    // PostgreSQL stores no NUL, however it is written.
-    if text.contains("\\u0000") {
-        refuse("metadata", FieldCode::Invalid, "Expected text without NUL");
-    }
-    if errors.is_empty() { Ok(metadata) } else { Err(ApiError::Validation(errors)) }
 }

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::Services;
 use super::body::Json;
 use super::endpoint::{Endpoint, Needs};
+use super::profile::account;
 use super::query::Query;
 use crate::domain::{FieldCode, FieldError, Permission, Policy, RoleName, UserId};
 use crate::guard::{AuditNote, Principal, Requirement};
@@ -93,7 +94,7 @@ async fn verify(
         });
     }
     for requirement in &requirements {
-        requirement.check(&principal)?;
+        requirement.check(&principal).await?;
     }
     identified(&principal)
 }
@@ -104,7 +105,7 @@ async fn verify_token(principal: Principal) -> Result<HttpResponse, ApiError> {
 }
 
 fn identified(principal: &Principal) -> Result<HttpResponse, ApiError> {
-    let roles = principal.roles();
+    let roles = principal.roles().unwrap_or_default();
     let roles: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
     let mut response = HttpResponse::Ok();
     for (name, value) in [
@@ -172,10 +173,10 @@ async fn check(
         }
     };
     let results = match user {
-        None => decide(&services, principal.user(), &requirements),
+        None => decide(&services, account(&principal)?, &requirements),
         Some(id) => {
             // Own permissions are everybody's to ask, those of others are not.
-            principal.require(&services.users_read)?;
+            principal.require("users:read").await?;
             AuditNote::on(&request, |note| {
                 note.resource("user", Some(id.to_string()));
             });
@@ -218,6 +219,8 @@ fn decide(services: &Services, user: &crate::domain::User, requirements: &[Requi
             Requirement::Authentication => user.is_active,
             Requirement::Permission(permission) => services.rbac.has_permission(user, permission),
             Requirement::Role(role) => services.rbac.has_role(user, role),
+            // No question is made of several.
+            Requirement::Any(_) | Requirement::All(_) => false,
         })
         .collect()
 }

@@ -25,7 +25,6 @@ pub use endpoint::{Endpoint, Needs};
 pub use settings::ApiSettings;
 
 use crate::actors::{Accounts, Audit, Freshness, Rbac, RbacService, Tokens};
-use crate::domain::Permission;
 use crate::guard::{Naming, require_authentication};
 use crate::metrics::Metrics;
 
@@ -50,8 +49,6 @@ pub struct Services {
     pub settings: ApiSettings,
     /// Tokens and sessions.
     pub tokens: Tokens,
-    /// `users:read`.
-    pub users_read: Permission,
 }
 
 /// Every endpoint, with what it needs.

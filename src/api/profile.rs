@@ -81,9 +81,15 @@ impl<'a> Profile<'a> {
 ///
 /// **Permissions**: any user.
 #[utoipa::path(get, path = "/auth/me", tag = "Account", responses((status = 200, description = "The account", body = Profile)))]
-async fn read(principal: Principal, services: web::Data<Services>) -> HttpResponse {
-    let permissions = services.rbac.policy().permissions_of(principal.user());
-    HttpResponse::Ok().json(Profile::of(principal.user(), permissions))
+async fn read(principal: Principal, services: web::Data<Services>) -> Result<HttpResponse, ApiError> {
+    let user = account(&principal)?;
+    let permissions = services.rbac.policy().permissions_of(user);
+    Ok(HttpResponse::Ok().json(Profile::of(user, permissions)))
+}
+
+/// The caller's account, which the process that has the store always knows.
+pub(super) fn account(principal: &Principal) -> Result<&User, ApiError> {
+    principal.user().ok_or_else(|| ApiError::Internal("the service's own principals have accounts".into()))
 }
 
 /// A change of the own account; what is absent stays.
@@ -156,7 +162,7 @@ async fn change_password(
     let policy = services.settings.password_policy;
     let ended = services
         .accounts
-        .change_password(principal.user(), session, &current_password, &new_password, policy)
+        .change_password(account(&principal)?, session, &current_password, &new_password, policy)
         .await
         .map_err(|error| super::users::rename_field(error, "password", "new_password"))?;
     AuditNote::on(&request, |note| {

@@ -9,11 +9,34 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::field::{FieldCode, FieldError};
 
 /// Whether the text is `[a-z][a-z0-9_-]{0,63}`: a role's name, or a part of a permission's.
-pub(super) fn is_identifier(text: &str) -> bool {
+pub const fn is_identifier(text: &str) -> bool {
+    is_identifier_between(text.as_bytes(), 0, text.len())
+}
+
+/// Whether the text is `resource:action`.
+pub const fn is_permission(text: &str) -> bool {
     let bytes = text.as_bytes();
-    (1..=64).contains(&bytes.len())
-        && bytes[0].is_ascii_lowercase()
-        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+    let mut colon = 0;
+    while colon < bytes.len() && bytes[colon] != b':' {
+        colon += 1;
+    }
+    colon < bytes.len()
+        && is_identifier_between(bytes, 0, colon)
+        && is_identifier_between(bytes, colon + 1, bytes.len())
+}
+
+const fn is_identifier_between(bytes: &[u8], start: usize, end: usize) -> bool {
+    if start >= end || end - start > 64 || !bytes[start].is_ascii_lowercase() {
+        return false;
+    }
+    let mut place = start;
+    while place < end {
+        if !matches!(bytes[place], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-') {
+            return false;
+        }
+        place += 1;
+    }
+    true
 }
 
 /// A permission: `resource:action`, each part `[a-z][a-z0-9_-]{0,63}`.
@@ -33,13 +56,14 @@ impl Permission {
     /// assert!(Permission::parse("projects").is_err());
     /// ```
     pub fn parse(text: &str) -> Result<Self, FieldError> {
-        match text.split_once(':') {
-            Some((resource, action)) if is_identifier(resource) && is_identifier(action) => Ok(Self(text.into())),
-            _ => Err(FieldError::new(
+        if is_permission(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(FieldError::new(
                 "permission",
                 FieldCode::Invalid,
                 "A permission is resource:action, each part of a-z, 0-9, _ and -, starting with a letter",
-            )),
+            ))
         }
     }
 

@@ -1,8 +1,11 @@
 //! What the handles' errors mean to a client.
 
-use crate::actors::{ServiceError, TokenError};
+#[cfg(feature = "service")]
+use crate::actors::ServiceError;
+#[cfg(feature = "service")]
 use crate::domain::Denial;
 use crate::problem::ApiError;
+use crate::verifier::TokenError;
 
 impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
@@ -14,6 +17,7 @@ impl From<TokenError> for ApiError {
     }
 }
 
+#[cfg(feature = "service")]
 impl From<Denial> for ApiError {
     fn from(denial: Denial) -> Self {
         match denial {
@@ -25,6 +29,7 @@ impl From<Denial> for ApiError {
     }
 }
 
+#[cfg(feature = "service")]
 impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         match error {

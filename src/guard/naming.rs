@@ -1,5 +1,6 @@
 //! What a request is called in the audit log: by its route, also where it was refused early.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use actix_web::http::Method;
@@ -11,6 +12,29 @@ pub struct RouteName {
     pub action: Option<&'static str>,
     /// `user`.
     pub resource_type: Option<&'static str>,
+}
+
+/// What a request is called: by its route's name, or by the method and pattern of a host
+/// application's route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RequestName {
+    /// `LIST_USERS`; `None`: the request is not recorded.
+    pub(super) action: Option<Cow<'static, str>>,
+    /// `user`.
+    pub(super) resource_type: Option<Cow<'static, str>>,
+    /// The variable of the pattern that names the resource.
+    pub(super) resource_variable: Option<String>,
+}
+
+impl From<RouteName> for RequestName {
+    fn from(name: RouteName) -> Self {
+        let RouteName { action, resource_type } = name;
+        Self {
+            action: action.map(Cow::Borrowed),
+            resource_type: resource_type.map(Cow::Borrowed),
+            resource_variable: None,
+        }
+    }
 }
 
 /// A path that is no route.
@@ -39,7 +63,101 @@ impl Naming {
 
     /// The name of a request: by its path where that is a pattern without
     /// variables, else by the pattern that `matched` looks up.
-    pub(super) fn name(&self, method: &Method, path: &str, matched: impl FnOnce() -> Option<String>) -> RouteName {
-        self.find(method, path).or_else(|| matched().and_then(|pattern| self.find(method, &pattern))).unwrap_or(UNKNOWN)
+    pub(super) fn name(&self, method: &Method, path: &str, matched: impl FnOnce() -> Option<String>) -> RequestName {
+        if let Some(name) = self.find(method, path) {
+            return name.into();
+        }
+        let Some(pattern) = matched() else { return UNKNOWN.into() };
+        match self.find(method, &pattern) {
+            Some(name) => name.into(),
+            None => derive(method, &pattern).unwrap_or_else(|| UNKNOWN.into()),
+        }
+    }
+}
+
+/// The name of a host application's route: `POST /api/projects` is
+/// `CREATE_PROJECT` on a `project`, `GET` on it `LIST_PROJECTS`; `GET`, `PUT`,
+/// `PATCH` and `DELETE` on `/api/projects/{id}` are `READ_`, `UPDATE_` and
+/// `DELETE_PROJECT`, on the one that the variable names.
+fn derive(method: &Method, pattern: &str) -> Option<RequestName> {
+    let mut parts = pattern.split('/').filter(|part| !part.is_empty()).rev();
+    let last = parts.next()?;
+    let variable = last.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
+    let (collection, is_one) = match variable {
+        Some(_) => (parts.find(|part| !part.starts_with('{'))?, true),
+        None => (last, false),
+    };
+    let singular = singular(collection);
+    let (verb, is_plural) = match *method {
+        Method::GET | Method::HEAD if is_one => ("READ", false),
+        Method::GET | Method::HEAD => ("LIST", true),
+        Method::POST => ("CREATE", false),
+        Method::PUT | Method::PATCH => ("UPDATE", !is_one),
+        Method::DELETE => ("DELETE", !is_one),
+        _ => return None,
+    };
+    let noun = if is_plural { collection } else { &singular };
+    let noun = noun.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_ascii_uppercase();
+    Some(RequestName {
+        action: Some(Cow::Owned(format!("{verb}_{noun}"))),
+        resource_type: Some(Cow::Owned(singular)),
+        // Of `{id:[0-9]+}` the name.
+        resource_variable: variable.map(|name| name.split(':').next().unwrap_or(name).to_owned()),
+    })
+}
+
+/// `project` of `projects`, `policy` of `policies`, `address` of `addresses`.
+fn singular(plural: &str) -> String {
+    if let Some(stem) = plural.strip_suffix("ies") {
+        return format!("{stem}y");
+    }
+    let has_long_plural = ["sses", "shes", "ches", "xes"].iter().any(|ending| plural.ends_with(ending));
+    if has_long_plural {
+        return plural[..plural.len() - 2].to_owned();
+    }
+    match plural.strip_suffix('s') {
+        Some(stem) if !stem.ends_with(['s', 'u', 'i']) => stem.to_owned(),
+        _ => plural.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_applications_routes_are_named_by_method_and_pattern() {
+        let named = |method, pattern| {
+            let name = derive(&method, pattern).unwrap();
+            let id = name.resource_variable.unwrap_or_default();
+            format!("{} {} {id}", name.action.unwrap(), name.resource_type.unwrap())
+        };
+        assert_eq!(named(Method::POST, "/api/projects"), "CREATE_PROJECT project ");
+        assert_eq!(named(Method::GET, "/api/projects"), "LIST_PROJECTS project ");
+        assert_eq!(named(Method::GET, "/api/projects/{id}"), "READ_PROJECT project id");
+        assert_eq!(named(Method::PUT, "/api/projects/{id}"), "UPDATE_PROJECT project id");
+        assert_eq!(named(Method::PATCH, "/api/projects/{project_id:\\d+}"), "UPDATE_PROJECT project project_id");
+        assert_eq!(named(Method::DELETE, "/users/{user_id}"), "DELETE_USER user user_id");
+        assert_eq!(named(Method::POST, "/api/projects/{id}/data-sets"), "CREATE_DATA_SET data-set ");
+        assert_eq!(named(Method::GET, "/policies/{id}"), "READ_POLICY policy id");
+        assert_eq!(derive(&Method::GET, "/{anything}"), None);
+        assert_eq!(derive(&Method::OPTIONS, "/api/projects"), None);
+        assert_eq!(derive(&Method::GET, ""), None);
+    }
+
+    #[test]
+    fn one_of_several_is_called_as_people_call_it() {
+        for (plural, one) in [
+            ("projects", "project"),
+            ("policies", "policy"),
+            ("addresses", "address"),
+            ("boxes", "box"),
+            ("status", "status"),
+            ("class", "class"),
+            ("houses", "house"),
+            ("staff", "staff"),
+        ] {
+            assert_eq!(singular(plural), one);
+        }
     }
 }

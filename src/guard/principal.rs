@@ -1,6 +1,5 @@
 //! Who is calling, as a handler's argument.
 
-use std::collections::BTreeSet;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
@@ -8,86 +7,167 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::future::{Either, LocalBoxFuture};
 
-use super::authenticate::Guards;
+#[cfg(feature = "remote")]
+use super::remote::Account;
+use super::{Guards, Requirement};
+#[cfg(feature = "service")]
 use crate::actors::Rbac;
-use crate::domain::{Authority, Permission, RoleName, SessionId, User, UserId};
+#[cfg(feature = "service")]
+use crate::domain::{Authority, RoleName, User};
+use crate::domain::{FieldError, Permission, SessionId, UserId};
 use crate::problem::ApiError;
 
 /// The authenticated caller. As a handler's argument it answers 401 where
 /// there is none.
 #[derive(Clone)]
-pub struct Principal {
-    user: Arc<User>,
-    session: Option<SessionId>,
-    rbac: Rbac,
+pub struct Principal(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    #[cfg(feature = "service")]
+    Held { user: Arc<User>, session: Option<SessionId>, rbac: Rbac },
+    #[cfg(feature = "remote")]
+    Remote(Arc<Account>),
 }
 
 impl Principal {
-    pub(super) fn new(user: Arc<User>, session: Option<SessionId>, rbac: Rbac) -> Self {
-        Self { user, session, rbac }
+    #[cfg(feature = "service")]
+    pub(super) fn held(user: Arc<User>, session: Option<SessionId>, rbac: Rbac) -> Self {
+        Self(Kind::Held { user, session, rbac })
+    }
+
+    #[cfg(feature = "remote")]
+    pub(super) fn remote(account: Arc<Account>) -> Self {
+        Self(Kind::Remote(account))
     }
 
     /// The caller's id.
     pub fn id(&self) -> UserId {
-        self.user.id
+        match &self.0 {
+            #[cfg(feature = "service")]
+            Kind::Held { user, .. } => user.id,
+            #[cfg(feature = "remote")]
+            Kind::Remote(account) => account.id(),
+        }
     }
 
     /// The caller's name.
     pub fn username(&self) -> &Arc<str> {
-        &self.user.username
-    }
-
-    /// The caller's account.
-    pub fn user(&self) -> &User {
-        &self.user
+        match &self.0 {
+            #[cfg(feature = "service")]
+            Kind::Held { user, .. } => &user.username,
+            #[cfg(feature = "remote")]
+            Kind::Remote(account) => account.username(),
+        }
     }
 
     /// The session of the caller's token; none without authentication.
     pub fn session(&self) -> Option<SessionId> {
-        self.session
+        match &self.0 {
+            #[cfg(feature = "service")]
+            Kind::Held { session, .. } => *session,
+            #[cfg(feature = "remote")]
+            Kind::Remote(account) => Some(account.session()),
+        }
+    }
+
+    /// For checks that depend on data, inside a handler: `principal.require("projects:delete").await?`.
+    ///
+    /// # Errors
+    /// 403 `permission_required`; 500 for text that is no permission; 503 where
+    /// the answer can't be had.
+    pub async fn require(&self, permission: &str) -> Result<(), ApiError> {
+        let permission = Permission::parse(permission).map_err(misnamed)?;
+        Requirement::Permission(permission).check(self).await
+    }
+
+    /// For checks that depend on data, inside a handler; a superuser passes every role check.
+    ///
+    /// # Errors
+    /// 403 `role_required`; 500 for text that is no role's name; 503 where the
+    /// answer can't be had.
+    pub async fn require_role(&self, role: &str) -> Result<(), ApiError> {
+        let role = crate::domain::RoleName::parse(role).map_err(misnamed)?;
+        Requirement::Role(role).check(self).await
+    }
+
+    /// Whether the caller may: where that does not decide over the whole request.
+    ///
+    /// # Errors
+    /// 500 for text that is no permission; 503 where the answer can't be had.
+    pub async fn has_permission(&self, permission: &str) -> Result<bool, ApiError> {
+        match self.require(permission).await {
+            Ok(()) => Ok(true),
+            Err(ApiError::PermissionRequired(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the caller has the permission or role; `None` where that has to be asked first.
+    pub(super) fn holds(&self, leaf: &Requirement) -> Option<bool> {
+        match &self.0 {
+            #[cfg(feature = "service")]
+            Kind::Held { user, rbac, .. } => Some(match leaf {
+                Requirement::Permission(permission) => rbac.has_permission(user, permission),
+                Requirement::Role(role) => rbac.has_role(user, role),
+                Requirement::Authentication | Requirement::Any(_) | Requirement::All(_) => false,
+            }),
+            #[cfg(feature = "remote")]
+            Kind::Remote(account) => account.holds(leaf),
+        }
+    }
+
+    /// Asks what is not held.
+    pub(super) async fn ask(&self, requirement: &Requirement) -> Result<(), ApiError> {
+        match &self.0 {
+            #[cfg(feature = "service")]
+            Kind::Held { .. } => {
+                let _ = requirement;
+                Ok(())
+            }
+            #[cfg(feature = "remote")]
+            Kind::Remote(account) => account.ask(requirement).await,
+        }
+    }
+}
+
+/// What only the process that has the store knows of the caller.
+#[cfg(feature = "service")]
+impl Principal {
+    /// The caller's account; `None` in an app that only verifies.
+    pub fn user(&self) -> Option<&User> {
+        match &self.0 {
+            Kind::Held { user, .. } => Some(user),
+            #[cfg(feature = "remote")]
+            Kind::Remote(_) => None,
+        }
     }
 
     /// As the one whose right a change is made by. Without authentication
     /// everybody acts for the system: there is no account to look up.
     pub fn authority(&self) -> Authority {
-        if self.session.is_some() { Authority::User(self.user.id) } else { Authority::System }
+        if self.session().is_some() { Authority::User(self.id()) } else { Authority::System }
     }
 
-    /// The roles that the caller holds, directly or by inclusion, sorted.
-    pub fn roles(&self) -> BTreeSet<RoleName> {
-        self.rbac.policy().roles_of(&self.user)
+    /// The roles that the caller holds, directly or by inclusion, sorted;
+    /// `None` in an app that only verifies.
+    pub fn roles(&self) -> Option<std::collections::BTreeSet<RoleName>> {
+        match &self.0 {
+            Kind::Held { user, rbac, .. } => Some(rbac.policy().roles_of(user)),
+            #[cfg(feature = "remote")]
+            Kind::Remote(_) => None,
+        }
     }
+}
 
-    /// Whether the caller may.
-    pub fn has_permission(&self, permission: &Permission) -> bool {
-        self.rbac.has_permission(&self.user, permission)
-    }
-
-    /// Whether the caller holds the role; a superuser passes every role check.
-    pub fn has_role(&self, role: &RoleName) -> bool {
-        self.rbac.has_role(&self.user, role)
-    }
-
-    /// For checks that depend on data, inside a handler.
-    ///
-    /// # Errors
-    /// 403 `permission_required`.
-    pub fn require(&self, permission: &Permission) -> Result<(), ApiError> {
-        if self.has_permission(permission) { Ok(()) } else { Err(ApiError::PermissionRequired(permission.clone())) }
-    }
-
-    /// For checks that depend on data, inside a handler.
-    ///
-    /// # Errors
-    /// 403 `role_required`.
-    pub fn require_role(&self, role: &RoleName) -> Result<(), ApiError> {
-        if self.has_role(role) { Ok(()) } else { Err(ApiError::RoleRequired(role.clone())) }
-    }
+/// A name written in code that is none: the developer's fault, never the caller's.
+fn misnamed(error: FieldError) -> ApiError {
+    ApiError::Internal(format!("a check names no {}: {}", error.field, error.message))
 }
 
 impl std::fmt::Debug for Principal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Principal").field("user", &self.user.id).field("session", &self.session).finish()
+        f.debug_struct("Principal").field("user", &self.id()).field("session", &self.session()).finish()
     }
 }
 
@@ -100,6 +180,11 @@ impl FromRequest for Principal {
             return Either::Left(ready(Ok(principal.clone())));
         }
         let request = request.clone();
-        Either::Right(Box::pin(async move { Guards::of(&request)?.authenticate(&request).await }))
+        Either::Right(Box::pin(async move {
+            let principal = Guards::of(&request)?.authenticate(&request).await?;
+            // For the audit record, and for whoever asks next.
+            request.extensions_mut().insert(principal.clone());
+            Ok(principal)
+        }))
     }
 }

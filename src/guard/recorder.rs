@@ -9,19 +9,22 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::future::{LocalBoxFuture, Ready, ready};
+use ipnet::IpNet;
 use prometheus::IntCounter;
 
 use super::client;
 use super::naming::Naming;
 use super::note::AuditNote;
 use super::request_id::{RequestId, X_REQUEST_ID};
-use super::{Guards, Principal};
-use crate::actors::{JournalError, WorkerJournal};
+use super::require::take_required;
+use super::{Principal, Requirement};
+use crate::actors::{JournalError, Rbac, WorkerJournal};
 use crate::domain::audit::{AuditEntry, Outcome, Source};
-use crate::domain::redact;
+use crate::domain::{Policy, redact};
 use crate::problem::ApiError;
 
 /// Records requests; the outermost middleware of the app, one for each worker.
@@ -29,7 +32,8 @@ use crate::problem::ApiError;
 pub struct Recorder(Rc<Inner>);
 
 struct Inner {
-    guards: Guards,
+    rbac: Rbac,
+    trusted_proxies: Vec<IpNet>,
     naming: Naming,
     journal: Option<WorkerJournal>,
     lost: Option<IntCounter>,
@@ -41,14 +45,16 @@ impl Recorder {
     /// journal nothing is recorded. With a counter of `lost` records
     /// (`AUDIT_FAIL_OPEN`) a request is answered also where its record can't be written.
     /// Without `answers_preflights`, when no origin is allowed, preflights are refused here.
+    /// A route that requires a permission or role that `rbac` does not know stops the start.
     pub fn new(
-        guards: Guards,
+        rbac: Rbac,
+        trusted_proxies: Vec<IpNet>,
         naming: Naming,
         journal: Option<WorkerJournal>,
         lost: Option<IntCounter>,
         answers_preflights: bool,
     ) -> Self {
-        Self(Rc::new(Inner { guards, naming, journal, lost, answers_preflights }))
+        Self(Rc::new(Inner { rbac, trusted_proxies, naming, journal, lost, answers_preflights }))
     }
 }
 
@@ -64,8 +70,24 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
+        // The outermost middleware is made last: all routes are there.
+        for requirement in take_required() {
+            if let Some(unknown) = unknown(&requirement, &self.0.rbac.policy()) {
+                log::error!("a route requires {unknown}, which there is not: a typo, or something to be created first");
+                return ready(Err(()));
+            }
+        }
         ready(Ok(RecorderService { service: Rc::new(service), inner: Rc::clone(&self.0) }))
     }
+}
+
+/// The first name in a requirement that stands for nothing.
+fn unknown(requirement: &Requirement, policy: &Policy) -> Option<String> {
+    requirement.leaves().into_iter().find_map(|leaf| match leaf {
+        Requirement::Permission(name) => policy.permission(name).is_none().then(|| format!("the permission {name}")),
+        Requirement::Role(name) => policy.role(name).is_none().then(|| format!("the role {name}")),
+        Requirement::Authentication | Requirement::Any(_) | Requirement::All(_) => None,
+    })
 }
 
 /// [`Recorder`] around a service.
@@ -103,9 +125,13 @@ where
             request_id: RequestId::of(request.headers()),
             method: request.method().clone(),
             is_preflight: is_preflight(&request),
-            ip_address: client::address(&request, &inner.guards.settings().trusted_proxies),
+            ip_address: client::address(&request, &inner.trusted_proxies),
         };
-        request.extensions_mut().insert(ClientAddress(arrival.ip_address));
+        {
+            let mut extensions = request.extensions_mut();
+            extensions.insert(ClientAddress(arrival.ip_address));
+            extensions.insert(arrival.request_id.clone());
+        }
         if !is_registered(&arrival.method) {
             // Any token can be a method: it must not become a metric's label.
             request.head_mut().method = other_method();
@@ -153,7 +179,7 @@ impl Inner {
         let Some(journal) = &self.journal else { return Ok(()) };
         let request = response.request();
         let name = self.naming.name(&arrival.method, request.path(), || request.match_pattern());
-        let Some(action) = name.action else { return Ok(()) };
+        let Some(action) = name.action.as_deref() else { return Ok(()) };
         if arrival.is_preflight {
             return Ok(());
         }
@@ -165,13 +191,18 @@ impl Inner {
             let user_id = noted_user.map(|(id, _)| *id).or_else(|| principal.map(Principal::id));
             let username = noted_user.map(|(_, name)| name).or_else(|| principal.map(Principal::username));
             let status = response.status().as_u16();
-            let resource_type = note.and_then(|note| note.resource_type.as_deref()).or(name.resource_type);
+            let resource_type = note.and_then(|note| note.resource_type.as_deref()).or(name.resource_type.as_deref());
             let resource_id = match note.and_then(|note| note.resource_id.as_deref()) {
                 Some(id) => Some(id),
-                None => name.resource_type.and_then(|kind| {
+                None => {
                     let path = request.match_info();
-                    path.get("id").or_else(|| path.get(kind))
-                }),
+                    match &name.resource_variable {
+                        Some(variable) => path.get(variable),
+                        None => {
+                            name.resource_type.as_deref().and_then(|kind| path.get("id").or_else(|| path.get(kind)))
+                        }
+                    }
+                }
             };
             journal.append(&AuditEntry {
                 user_id,
@@ -180,7 +211,7 @@ impl Inner {
                 resource_type: resource_type.map(Cow::Borrowed),
                 resource_id: resource_id.map(|id| bounded(id, 256)),
                 ip_address: arrival.ip_address,
-                user_agent: request.headers().get(header::USER_AGENT).map(|value| text_of(value.as_bytes(), 512)),
+                user_agent: user_agent(request.headers()),
                 request_method: Some(bounded(arrival.method.as_str(), 64)),
                 request_path: Some(bounded(request.path(), 2048)),
                 response_status: Some(status),
@@ -202,7 +233,7 @@ impl Inner {
         action: &str,
     ) -> Option<Cow<'static, str>> {
         let mut metadata = note.map(|note| note.metadata.clone()).unwrap_or_default();
-        let is_trusted = || client::is_trusted(request.head().peer_addr, &self.guards.settings().trusted_proxies);
+        let is_trusted = || client::is_trusted(request.head().peer_addr, &self.trusted_proxies);
         if action == "VERIFY" && is_trusted() {
             let (method, path) = client::original_request(request.headers());
             for (key, value) in [("original_method", method), ("original_path", path)] {
@@ -221,7 +252,7 @@ impl Inner {
 
 /// Cut to so many characters, without what looks like a token.
 /// A NUL, which PostgreSQL does not store, becomes U+FFFD.
-fn bounded(text: &str, max_chars: usize) -> Cow<'_, str> {
+pub(super) fn bounded(text: &str, max_chars: usize) -> Cow<'_, str> {
     if text.contains('\0') {
         return Cow::Owned(bounded(&text.replace('\0', "\u{FFFD}"), max_chars).into_owned());
     }
@@ -240,11 +271,12 @@ fn cut(text: &str, max_chars: usize) -> &str {
     text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
 }
 
-fn text_of(bytes: &[u8], max_chars: usize) -> Cow<'_, str> {
-    match String::from_utf8_lossy(bytes) {
-        Cow::Borrowed(text) => bounded(text, max_chars),
-        Cow::Owned(text) => Cow::Owned(bounded(&text, max_chars).into_owned()),
-    }
+/// Cut at 512 characters.
+pub(super) fn user_agent(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    Some(match String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes()) {
+        Cow::Borrowed(text) => bounded(text, 512),
+        Cow::Owned(text) => Cow::Owned(bounded(&text, 512).into_owned()),
+    })
 }
 
 /// Fetch: a preflight has these three.

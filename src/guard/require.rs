@@ -2,6 +2,7 @@
 //!
 //! An actix `Guard` that says no is a 404; these answer 401, 403 and 503.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -11,40 +12,14 @@ use actix_web::{Error, HttpMessage};
 use futures_util::TryFutureExt;
 use futures_util::future::{Either, LocalBoxFuture, MapOk, Ready, ready};
 
-use super::{Guards, Principal};
-use crate::domain::{Permission, RoleName};
+use super::{Guards, Principal, Requirement};
 use crate::problem::ApiError;
-
-/// What a caller needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Requirement {
-    /// An account.
-    Authentication,
-    /// A permission.
-    Permission(Permission),
-    /// A role; a superuser passes.
-    Role(RoleName),
-}
-
-impl Requirement {
-    /// Whether the caller has it.
-    ///
-    /// # Errors
-    /// 403 with what is missing.
-    pub fn check(&self, principal: &Principal) -> Result<(), ApiError> {
-        match self {
-            Self::Authentication => Ok(()),
-            Self::Permission(permission) => principal.require(permission),
-            Self::Role(role) => principal.require_role(role),
-        }
-    }
-}
 
 /// The middleware; make it with [`require_permission`] and its siblings.
 #[derive(Debug, Clone)]
-pub struct Require(Rc<Requirement>);
+pub struct RequireMiddleware(Rc<Requirement>);
 
-impl Require {
+impl RequireMiddleware {
     /// For what the caller needs.
     pub fn new(requirement: Requirement) -> Self {
         Self(Rc::new(requirement))
@@ -52,8 +27,8 @@ impl Require {
 }
 
 /// Any account will do.
-pub fn require_authentication() -> Require {
-    Require::new(Requirement::Authentication)
+pub fn require_authentication() -> RequireMiddleware {
+    RequireMiddleware::new(Requirement::Authentication)
 }
 
 /// Only callers who may: `require_permission("projects:create")`.
@@ -61,27 +36,46 @@ pub fn require_authentication() -> Require {
 /// # Panics
 /// The text is no `resource:action`: a typo stops the start, it does not
 /// become an eternal 403.
-#[expect(clippy::panic, reason = "a typo in a route's permission has to stop the start")]
-pub fn require_permission(permission: &str) -> Require {
-    match Permission::parse(permission) {
-        Ok(permission) => Require::new(Requirement::Permission(permission)),
-        Err(error) => panic!("require_permission({permission:?}): {}", error.message),
-    }
+pub fn require_permission(permission: &str) -> RequireMiddleware {
+    RequireMiddleware::new(Requirement::permission(permission))
 }
 
 /// Only callers with this role: `require_role("admin")`.
 ///
 /// # Panics
 /// The text is no role's name.
-#[expect(clippy::panic, reason = "a typo in a route's role has to stop the start")]
-pub fn require_role(role: &str) -> Require {
-    match RoleName::parse(role) {
-        Ok(role) => Require::new(Requirement::Role(role)),
-        Err(error) => panic!("require_role({role:?}): {}", error.message),
-    }
+pub fn require_role(role: &str) -> RequireMiddleware {
+    RequireMiddleware::new(Requirement::role(role))
 }
 
-impl<S, B> Transform<S, ServiceRequest> for Require
+/// Only callers with one of these permissions: `require_any(["projects:create", "projects:update"])`.
+///
+/// # Panics
+/// One of them is no `resource:action`.
+pub fn require_any<'a>(permissions: impl IntoIterator<Item = &'a str>) -> RequireMiddleware {
+    RequireMiddleware::new(Requirement::any(permissions))
+}
+
+/// Only callers with all of these permissions: `require_all(["projects:read", "reports:export"])`.
+///
+/// # Panics
+/// One of them is no `resource:action`.
+pub fn require_all<'a>(permissions: impl IntoIterator<Item = &'a str>) -> RequireMiddleware {
+    RequireMiddleware::new(Requirement::all(permissions))
+}
+
+thread_local! {
+    /// What the routes that were made on this thread require, until it is asked for.
+    static REQUIRED: RefCell<Vec<Rc<Requirement>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the routes require that were made on this thread since it was last asked.
+#[cfg(feature = "service")]
+pub(super) fn take_required() -> Vec<Rc<Requirement>> {
+    REQUIRED.take()
+}
+
+impl<S, B> Transform<S, ServiceRequest> for RequireMiddleware
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: 'static,
@@ -93,11 +87,12 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
+        REQUIRED.with_borrow_mut(|required| required.push(Rc::clone(&self.0)));
         ready(Ok(RequireService { service: Rc::new(service), requirement: Rc::clone(&self.0) }))
     }
 }
 
-/// [`Require`] around a service.
+/// [`RequireMiddleware`] around a service.
 #[derive(Debug)]
 pub struct RequireService<S> {
     service: Rc<S>,
@@ -123,22 +118,29 @@ where
             None => Guards::of(request.request())
                 .map_or_else(|error| Some(Err(error)), |guards| guards.authenticate_held(request.request())),
         };
-        if let Some(principal) = held {
-            return match decide(&request, &self.requirement, principal) {
-                Ok(()) => {
-                    Either::Left(self.service.call(request).map_ok(ServiceResponse::map_into_left_body as fn(_) -> _))
-                }
-                Err(refusal) => Either::Right(Either::Left(ready(Ok(refuse(request, refusal))))),
-            };
+        let decided = match held {
+            Some(Ok(principal)) => {
+                let decided = self.requirement.check_held(&principal);
+                // Also a refused caller is known to the audit record.
+                request.extensions_mut().insert(principal);
+                decided
+            }
+            Some(Err(refusal)) => Some(Err(refusal)),
+            None => None,
+        };
+        match decided {
+            Some(Ok(())) => {
+                return Either::Left(
+                    self.service.call(request).map_ok(ServiceResponse::map_into_left_body as fn(_) -> _),
+                );
+            }
+            Some(Err(refusal)) => return Either::Right(Either::Left(ready(Ok(refuse(request, refusal))))),
+            None => {}
         }
         let service = Rc::clone(&self.service);
         let requirement = Rc::clone(&self.requirement);
         Either::Right(Either::Right(Box::pin(async move {
-            let principal = match Guards::of(request.request()) {
-                Ok(guards) => guards.authenticate(request.request()).await,
-                Err(error) => Err(error),
-            };
-            match decide(&request, &requirement, principal) {
+            match decide(&request, &requirement).await {
                 Ok(()) => service.call(request).await.map(ServiceResponse::map_into_left_body),
                 Err(refusal) => Ok(refuse(request, refusal)),
             }
@@ -155,16 +157,14 @@ type Deciding<S, B> = Either<
 
 type Guarded<B> = Result<ServiceResponse<EitherBody<B>>, Error>;
 
-fn decide(
-    request: &ServiceRequest,
-    requirement: &Requirement,
-    principal: Result<Principal, ApiError>,
-) -> Result<(), ApiError> {
-    let principal = principal?;
-    // Also a refused caller is known to the audit record.
-    let checked = requirement.check(&principal);
-    request.extensions_mut().insert(principal);
-    checked
+async fn decide(request: &ServiceRequest, requirement: &Requirement) -> Result<(), ApiError> {
+    let known = request.extensions().get::<Principal>().cloned();
+    let principal = match known {
+        Some(principal) => principal,
+        None => Guards::of(request.request())?.authenticate(request.request()).await?,
+    };
+    request.extensions_mut().insert(principal.clone());
+    requirement.check(&principal).await
 }
 
 fn refuse<B>(request: ServiceRequest, refusal: ApiError) -> ServiceResponse<EitherBody<B>> {

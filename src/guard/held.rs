@@ -1,27 +1,20 @@
-//! From a request to its principal (RFC 6750).
+//! From a request to its principal, with the store in the same process.
 
 use std::sync::Arc;
 
+use actix_web::HttpRequest;
 use actix_web::http::header;
-use actix_web::{HttpRequest, web};
 use uuid::Uuid;
 
+use super::bearer::bearer;
 use super::{GuardSettings, Principal};
 use crate::actors::{Authenticated, Rbac, Tokens};
 use crate::domain::{Timestamp, User, UserId};
 use crate::metrics::Metrics;
 use crate::problem::ApiError;
 
-/// Longer tokens are not looked at.
-const MAX_TOKEN_BYTES: usize = 8192;
-
-/// What the guards ask: mount it as `web::Data<Guards>`. Cheap to clone.
-#[derive(Clone)]
-pub struct Guards {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
+/// The guards of an app that has the store: everything in one process.
+pub(super) struct Held {
     tokens: Tokens,
     rbac: Rbac,
     settings: GuardSettings,
@@ -29,39 +22,20 @@ struct Inner {
     anonymous: Arc<User>,
 }
 
-impl Guards {
-    /// On the handles.
-    pub fn new(tokens: Tokens, rbac: Rbac, settings: GuardSettings, metrics: Metrics) -> Self {
+impl Held {
+    pub(super) fn new(tokens: Tokens, rbac: Rbac, settings: GuardSettings, metrics: Metrics) -> Self {
         let anonymous = Arc::new(anonymous());
-        Self { inner: Arc::new(Inner { tokens, rbac, settings, metrics, anonymous }) }
+        Self { tokens, rbac, settings, metrics, anonymous }
     }
 
-    /// The guards of the app that the request came to.
-    pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-        request
-            .app_data::<web::Data<Self>>()
-            .map(|data| data.get_ref().clone())
-            .ok_or_else(|| ApiError::Internal("the app has no web::Data<Guards>".into()))
-    }
-
-    /// What the guards were told.
-    pub fn settings(&self) -> &GuardSettings {
-        &self.inner.settings
-    }
-
-    /// Who may what.
-    pub fn rbac(&self) -> &Rbac {
-        &self.inner.rbac
-    }
-
-    /// The principal, where everything needed to know is held. `None`: ask [`Guards::authenticate`].
+    /// The principal, where everything needed to know is held. `None`: ask [`Held::authenticate`].
     pub(super) fn authenticate_held(&self, request: &HttpRequest) -> Option<Result<Principal, ApiError>> {
-        if !self.inner.settings.is_authentication_enabled {
+        if !self.settings.is_authentication_enabled {
             return Some(self.anonymous(request));
         }
         match bearer(request) {
             Ok(token) => {
-                let held = self.inner.tokens.authenticate_held(token)?;
+                let held = self.tokens.authenticate_held(token)?;
                 Some(self.count(held.map(|who| self.principal(who)).map_err(ApiError::from)))
             }
             Err(refusal) => Some(self.count(Err(refusal))),
@@ -69,19 +43,16 @@ impl Guards {
     }
 
     /// The principal of a request.
-    ///
-    /// # Errors
-    /// 401, or 503 where what is needed to know can't be had.
-    pub async fn authenticate(&self, request: &HttpRequest) -> Result<Principal, ApiError> {
+    pub(super) async fn authenticate(&self, request: &HttpRequest) -> Result<Principal, ApiError> {
         if let Some(held) = self.authenticate_held(request) {
             return held;
         }
-        let who = self.inner.tokens.authenticate(bearer(request)?).await;
+        let who = self.tokens.authenticate(bearer(request)?).await;
         self.count(who.map(|who| self.principal(who)).map_err(ApiError::from))
     }
 
     fn principal(&self, who: Authenticated) -> Principal {
-        Principal::new(who.user, Some(who.session), self.inner.rbac.clone())
+        Principal::held(who.user, Some(who.session), self.rbac.clone())
     }
 
     fn count(&self, outcome: Result<Principal, ApiError>) -> Result<Principal, ApiError> {
@@ -93,7 +64,7 @@ impl Guards {
                 ApiError::TokenInvalid(_) => "invalid",
                 _ => return outcome,
             };
-            self.inner.metrics.tokens_refused.with_label_values(&[reason]).inc();
+            self.metrics.tokens_refused.with_label_values(&[reason]).inc();
         }
         outcome
     }
@@ -102,10 +73,10 @@ impl Guards {
     /// loopback name: a page of another site that names our address (DNS
     /// rebinding) brings its own `Host`.
     fn anonymous(&self, request: &HttpRequest) -> Result<Principal, ApiError> {
-        if self.inner.settings.requires_loopback_host && !has_loopback_host(request) {
+        if self.settings.requires_loopback_host && !has_loopback_host(request) {
             return Err(ApiError::HostNotAllowed);
         }
-        Ok(Principal::new(Arc::clone(&self.inner.anonymous), None, self.inner.rbac.clone()))
+        Ok(Principal::held(Arc::clone(&self.anonymous), None, self.rbac.clone()))
     }
 }
 
@@ -123,26 +94,6 @@ fn is_loopback(host: &str) -> bool {
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// The one bearer token of a request. `Basic` and a bearer without a token are no credentials of ours.
-fn bearer(request: &HttpRequest) -> Result<&str, ApiError> {
-    let mut values = request.headers().get_all(header::AUTHORIZATION);
-    let value = values.next().ok_or(ApiError::NotAuthenticated)?;
-    if values.next().is_some() {
-        return Err(ApiError::TokenInvalid("More than one Authorization header"));
-    }
-    let value = std::str::from_utf8(value.as_bytes());
-    let value = value.map_err(|_| ApiError::TokenInvalid("Authorization header is malformed"))?;
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    let token = token.trim_matches(' ');
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return Err(ApiError::NotAuthenticated);
-    }
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(ApiError::TokenInvalid("Token is too long"));
-    }
-    Ok(token)
 }
 
 /// Who everybody is with `ENABLE_AUTHENTICATION=false`.

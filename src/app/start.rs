@@ -1,0 +1,44 @@
+//! What is checked, and made, before anything is served.
+
+use super::AppError;
+use crate::actors::{Accounts, Keys, NewAccount, Rbac};
+use crate::config::BootstrapAdmin;
+use crate::domain::RoleName;
+use crate::store::Store;
+
+pub(super) async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), AppError> {
+    let (current, previous) = keys.fingerprints();
+    match store.claim_key_fingerprint(current, previous).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(AppError::Configuration(
+            "JWT_SECRET_KEY: this database is used with another key: set that one, \
+             or name it in JWT_PREVIOUS_SECRET_KEY to change over"
+                .into(),
+        )),
+        Err(error) => Err(AppError::failed("the key's fingerprint can't be compared", error)),
+    }
+}
+
+/// Whoever registers gets this role: it must be one, and must not administer.
+pub(super) fn check_default_role(rbac: &Rbac, role: &RoleName) -> Result<(), AppError> {
+    let problem = match rbac.policy().permissions_of_role(role) {
+        None => "is no role of this database",
+        Some(grants) if grants.iter().any(|granted| granted.as_str() == "users:manage") => {
+            "holds users:manage, so whoever registers could administer"
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(AppError::Configuration(format!("DEFAULT_ROLE: {role} {problem}: name another role, as viewer")))
+}
+
+pub(super) async fn bootstrap(accounts: &Accounts, admin: Option<BootstrapAdmin>) -> Result<(), AppError> {
+    let Some(BootstrapAdmin { username, email, password }) = admin else { return Ok(()) };
+    let account =
+        NewAccount { username, email, full_name: None, password, roles: vec![RoleName::admin()], is_superuser: true };
+    match accounts.create_first(account).await {
+        Ok(Some(user)) => log::info!("BOOTSTRAP_ADMIN_*: the first administrator {} was made", user.username),
+        Ok(None) => {}
+        Err(error) => return Err(AppError::failed("the first administrator can't be made", error)),
+    }
+    Ok(())
+}
