@@ -35,7 +35,7 @@ const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("reqwest", &["guard"]),
     ("bcrypt", &["actors"]),
     ("clap", &["cli"]),
-    ("utoipa", &["domain", "problem", "api"]),
+    ("utoipa", &["domain", "problem", "api", "app"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

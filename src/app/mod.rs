@@ -90,7 +90,6 @@ impl Application {
         .bind((settings.host, settings.port))
         .map_err(|error| AppError::failed(&format!("HOST={} PORT={}", settings.host, settings.port), error))?;
         let address = server.addrs().first().copied().ok_or_else(|| AppError::Failed("no address is bound".into()))?;
-        portcullis.serving();
         Ok(Self { server: server.run(), address, portcullis })
     }
 

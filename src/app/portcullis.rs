@@ -257,17 +257,16 @@ impl Portcullis {
     /// Mounts what guards and handlers ask, and our own endpoints. Mount it
     /// after the app's own services: what none of them takes is answered here,
     /// with 401 without credentials and 404 with them.
+    ///
+    /// From here on an actor that dies ends the process, until [`Portcullis::stop`]: a restart
+    /// beats a half-dead service.
     pub fn configure(&self, cfg: &mut web::ServiceConfig) {
+        self.0.lifecycle.serving();
         cfg.app_data(self.0.services.clone())
             .app_data(self.0.description.clone())
             .app_data(web::Data::new(self.0.guards.clone()))
             .app_data(web::Data::new(self.audit_log()))
             .configure(api::configure);
-    }
-
-    /// From now on an actor that dies ends the process: a restart beats a half-dead service.
-    pub(super) fn serving(&self) {
-        self.0.lifecycle.serving();
     }
 
     pub(super) fn lifecycle(&self) -> Lifecycle {

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apps;
 mod audit;
 mod audit_events;
 mod audit_faults;
