@@ -198,7 +198,7 @@ impl Kind {
 struct Gateway {
     kind: Kind,
     child: Child,
-    port: u16,
+    port: Port,
     home: TempDir,
 }
 
@@ -215,28 +215,23 @@ impl Gateway {
     }
 
     async fn start(kind: Kind, program: &Path, portcullis: u16, backend: u16) -> Self {
+        let mut gateway = Self::spawn(kind, program, portcullis, backend);
         let deadline = Instant::now() + START_WITHIN;
-        loop {
-            let mut gateway = Self::spawn(kind, program, portcullis, backend);
-            // It ends by itself where somebody else has taken its port in between.
-            while gateway.child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(("127.0.0.1", gateway.port)).is_ok() {
-                    return gateway;
-                }
-                assert!(Instant::now() < deadline, "{kind:?} does not listen");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            assert!(Instant::now() < deadline, "{kind:?} does not start");
+        while TcpStream::connect(("127.0.0.1", gateway.port.number())).is_err() {
+            assert!(gateway.child.try_wait().unwrap().is_none(), "{kind:?} does not start");
+            assert!(Instant::now() < deadline, "{kind:?} does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        gateway
     }
 
     fn spawn(kind: Kind, program: &Path, portcullis: u16, backend: u16) -> Self {
         let home = tempfile::Builder::new().prefix("portcullis-gateway").tempdir().unwrap();
-        let port = free_port();
+        let port = Port::reserve();
         let name = if kind == Kind::Nginx { "nginx.conf" } else { "Caddyfile" };
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/gateway").join(name);
         let mut text = std::fs::read_to_string(shipped).unwrap();
-        for (shipped, used) in [(":8000", port), (":8080", portcullis), (":9000", backend)] {
+        for (shipped, used) in [(":8000", port.number()), (":8080", portcullis), (":9000", backend)] {
             assert!(text.contains(shipped), "{name} has no {shipped}");
             text = text.replace(shipped, &format!(":{used}"));
         }
@@ -261,7 +256,7 @@ impl Gateway {
     async fn raw(&self, request: &[u8]) -> Answer {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(CLIENT.parse().unwrap(), 0)).unwrap();
-        raw_on(socket.connect(([127, 0, 0, 1], self.port).into()).await.expect("connects"), request).await
+        raw_on(socket.connect(([127, 0, 0, 1], self.port.number()).into()).await.expect("connects"), request).await
     }
 
     /// A request whose head is written by hand; `headers` are whole lines.
@@ -291,9 +286,21 @@ impl Drop for Gateway {
     }
 }
 
-/// A port that is free now; who takes it may find it taken.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port for a program that must be told one. It is bound here without listening, so that nobody else is given it;
+/// a server with `SO_REUSEADDR`, which all of these set, may listen there all the same.
+struct Port(TcpSocket);
+
+impl Port {
+    fn reserve() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self(socket)
+    }
+
+    fn number(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
 }
 
 /// The whole picture, with two users: one who has an account and nothing else, one with `reports:read`.
@@ -303,16 +310,20 @@ struct Scene {
     gateways: Vec<Gateway>,
     jane: Account,
     john: Account,
+    /// The service's, so that it finds it again after a death.
+    port: Port,
 }
 
 async fn scene() -> Scene {
-    let app = Database::sqlite().app().env("TRUSTED_PROXIES", "127.0.0.1").start().await;
+    let port = Port::reserve();
+    let app = Database::sqlite().app().env("PORT", &port.number().to_string());
+    let app = app.env("TRUSTED_PROXIES", "127.0.0.1").start().await;
     let backend = Stub::echo();
     let gateways = Gateway::all(app.port(), backend.port).await;
     let jane = app.user("janedoe").await;
     app.set_role("DELETE", &jane.id, "viewer").await;
     let john = app.user("johndoe").await;
-    Scene { app, backend, gateways, jane, john }
+    Scene { app, backend, gateways, jane, john, port }
 }
 
 // --- The rules ---
@@ -459,7 +470,7 @@ fn spellings(name: &str) -> Vec<String> {
 #[tokio::test]
 async fn only_the_service_says_who_is_asking() {
     let _slot = slot().await;
-    let Scene { app, backend, gateways, jane, john } = &scene().await;
+    let Scene { app, backend, gateways, jane, john, .. } = &scene().await;
     app.set_role("PUT", &john.id, "analyst").await;
     for gateway in gateways {
         // Well-formed ones must do nothing; others may be refused.
@@ -678,7 +689,7 @@ async fn without_a_yes_nothing_reaches_the_backend() {
 #[tokio::test]
 async fn with_the_service_dead_the_gateway_refuses_until_it_is_back() {
     let _slot = slot().await;
-    let Scene { mut app, backend, gateways, john, .. } = scene().await;
+    let Scene { mut app, backend, gateways, john, port: _port, .. } = scene().await;
     for gateway in &gateways {
         gateway.get(Some(&john), "/api/reports").await.expect(200);
     }
@@ -691,7 +702,7 @@ async fn with_the_service_dead_the_gateway_refuses_until_it_is_back() {
         }
     }
     assert!(backend.take().is_empty());
-    let _again = app.launch.clone().env("PORT", &app.port().to_string()).start().await;
+    let _again = app.launch.clone().start().await;
     for gateway in &gateways {
         gateway.get(Some(&john), "/api/reports").await.expect(200);
     }
