@@ -20,12 +20,6 @@ impl TestApp {
         raw_on(stream, request.as_ref()).await
     }
 
-    /// Sends the bytes as they are; whatever comes back until the server closes, perhaps nothing.
-    pub(crate) async fn raw_bytes(&self, request: &[u8]) -> Vec<u8> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
-        exchange(stream, request).await
-    }
-
     /// Sends the bytes as they are; whatever has come back until the server closes or the time is over.
     pub(crate) async fn raw_bytes_within(&self, request: &[u8], time: Duration) -> Vec<u8> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
@@ -72,12 +66,7 @@ impl TestApp {
 }
 
 /// Sends the bytes on this connection, to whichever server, and reads what comes until it closes.
-pub(crate) async fn raw_on(stream: TcpStream, request: &[u8]) -> Answer {
-    let answer = exchange(stream, request).await;
-    parse(&answer).unwrap_or_else(|| panic!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer)))
-}
-
-async fn exchange(mut stream: TcpStream, request: &[u8]) -> Vec<u8> {
+pub(crate) async fn raw_on(mut stream: TcpStream, request: &[u8]) -> Answer {
     // The server may answer and close before it has read everything: then writing fails, reading does not.
     let written = stream.write_all(request).await;
     let mut answer = Vec::new();
@@ -85,7 +74,7 @@ async fn exchange(mut stream: TcpStream, request: &[u8]) -> Vec<u8> {
     match read {
         Err(_) => panic!("no end of the answer in {PATIENCE:?}: {:?}", String::from_utf8_lossy(&answer)),
         Ok(Err(error)) if answer.is_empty() && written.is_ok() => panic!("no answer: {error}"),
-        Ok(_) => answer,
+        Ok(_) => parse(&answer).unwrap_or_else(|| panic!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer))),
     }
 }
 
