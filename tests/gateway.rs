@@ -342,6 +342,7 @@ const PATHS: &[(&str, [u16; 3])] = &[
     // What is not listed needs an account.
     ("/", [401, 200, 200]),
     ("/?/public", [401, 200, 200]),
+    ("/api/projects?x={http.request.header.Host}&y=$uri", [401, 200, 200]),
     ("/api/projects", [401, 200, 200]),
     ("/api/projects?permission=admin&role=admin", [401, 200, 200]),
     ("/auth", [401, 200, 200]),
@@ -398,6 +399,8 @@ const PATHS: &[(&str, [u16; 3])] = &[
     ("/public/..;/api/reports", [400; 3]),
     ("/api;x/reports", [400; 3]),
     ("/api/r\u{e9}ports", [400; 3]),
+    ("/{http.request.header.Host}", [400; 3]),
+    ("/api/$uri", [400; 3]),
     ("http://elsewhere.test//api/reports", [400; 3]),
     ("http://elsewhere.test/public/../api/reports", [400; 3]),
     ("public", [400; 3]),
