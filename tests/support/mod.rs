@@ -8,7 +8,7 @@ mod app;
 mod database;
 mod http;
 mod postgres;
-mod raw;
+pub(crate) mod raw;
 mod tokens;
 
 pub(crate) use app::{Account, Launch, TestApp};

@@ -16,22 +16,8 @@ impl TestApp {
     ///
     /// The request must ask for `Connection: close`, or be one that the server closes after.
     pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Answer {
-        let answer = self.raw_bytes(request.as_ref()).await;
-        parse(&answer).unwrap_or_else(|| panic!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer)))
-    }
-
-    /// Sends the bytes as they are; whatever comes back until the server closes, perhaps nothing.
-    pub(crate) async fn raw_bytes(&self, request: &[u8]) -> Vec<u8> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
-        // The server may answer and close before it has read everything: then writing fails, reading does not.
-        let written = stream.write_all(request).await;
-        let mut answer = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-        match read {
-            Err(_) => panic!("no end of the answer in {PATIENCE:?}: {:?}", String::from_utf8_lossy(&answer)),
-            Ok(Err(error)) if answer.is_empty() && written.is_ok() => panic!("no answer: {error}"),
-            Ok(_) => answer,
-        }
+        let stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
+        raw_on(stream, request.as_ref()).await
     }
 
     /// Sends the bytes as they are; whatever has come back until the server closes or the time is over.
@@ -76,6 +62,19 @@ impl TestApp {
         .into_bytes();
         request.extend_from_slice(body);
         self.raw(request).await
+    }
+}
+
+/// Sends the bytes on this connection, to whichever server, and reads what comes until it closes.
+pub(crate) async fn raw_on(mut stream: TcpStream, request: &[u8]) -> Answer {
+    // The server may answer and close before it has read everything: then writing fails, reading does not.
+    let written = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    match read {
+        Err(_) => panic!("no end of the answer in {PATIENCE:?}: {:?}", String::from_utf8_lossy(&answer)),
+        Ok(Err(error)) if answer.is_empty() && written.is_ok() => panic!("no answer: {error}"),
+        Ok(_) => parse(&answer).unwrap_or_else(|| panic!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer))),
     }
 }
 
