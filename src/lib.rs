@@ -26,27 +26,7 @@
 //!
 //! # As a library
 //!
-//! ```no_run
-//! use actix_web::{HttpResponse, web};
-//! use portcullis::guard::{Principal, require_permission, require_role};
-//!
-//! async fn create_project(principal: Principal) -> HttpResponse {
-//!     HttpResponse::Created().body(format!("made by {}", principal.username()))
-//! }
-//!
-//! fn configure(cfg: &mut web::ServiceConfig) {
-//!     cfg.service(
-//!         web::resource("/projects")
-//!             .route(web::post().to(create_project).wrap(require_permission("projects:create"))),
-//!     )
-//!     .service(
-//!         web::resource("/users/{user_id}")
-//!             .route(web::delete().to(HttpResponse::NoContent).wrap(require_role("admin"))),
-//!     );
-//! }
-//! ```
-//!
-//! The app mounts [`guard::Guards`] as `web::Data`; see `tests/guard.rs` for a whole app.
+//! See the [`guide`].
 #![forbid(unsafe_code)]
 
 #[cfg(not(any(feature = "service", feature = "remote")))]
@@ -73,6 +53,14 @@ pub mod problem;
 #[cfg(feature = "service")]
 pub mod store;
 pub mod verifier;
+
+#[cfg(all(doc, not(doctest)))]
+#[doc = include_str!("../docs/library.md")]
+pub mod guide {}
+
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/library.md")]
+struct Guide;
 
 #[cfg(feature = "service")]
 pub use app::Portcullis;

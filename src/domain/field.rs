@@ -32,7 +32,8 @@ pub enum FieldCode {
 }
 
 /// One fault: which field, why, and in words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
+#[error("{field}: {message}")]
 pub struct FieldError {
     /// The field's path, as in `checks[3].permission`.
     pub field: String,

@@ -2,6 +2,7 @@
 //! one process, one that only verifies.
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,19 +15,19 @@ use crate::support::{Account, Call, Database, SECRET, TestApp, eventually, items
 /// How long the verifying app holds an answer in these tests.
 const MAX_AGE: Duration = Duration::from_millis(1000);
 
-/// Builds one of the apps alone, so that it has the features that it asks for and no others.
-fn built(package: &str) -> std::path::PathBuf {
-    static BUILD: OnceLock<()> = OnceLock::new();
-    BUILD.get_or_init(|| {
-        for package in ["embedded", "verify-only"] {
+/// Builds the apps, each alone, so that it has the features that it asks for and no others; gives
+/// the folder of the binaries.
+fn built() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        for what in [["--package", "embedded"], ["--package", "verify-only"], ["--example", "projects"]] {
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--locked", "--quiet", "--package", package]).current_dir(env!("CARGO_MANIFEST_DIR"));
+            cargo.args(["build", "--locked", "--quiet"]).args(what).current_dir(env!("CARGO_MANIFEST_DIR"));
             let built = cargo.output().expect("cargo runs");
             assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         }
-    });
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_portcullis"));
-    binary.with_file_name(package)
+        Path::new(env!("CARGO_BIN_EXE_portcullis")).with_file_name("")
+    })
 }
 
 /// One of the apps, running; it dies with the test.
@@ -38,14 +39,15 @@ struct HostApp {
 }
 
 impl HostApp {
-    fn launch(package: &str, env: &[(&str, &str)]) -> Result<Self, String> {
+    /// By its path in the folder of the binaries.
+    fn launch(app: &str, env: &[(&str, &str)]) -> Result<Self, String> {
         let home = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new(built(package));
+        let mut command = Command::new(built().join(app));
         command.current_dir(home.path()).env_clear().envs(env.iter().copied()).env("RUST_LOG", "info");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the app starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("UTF-8");
-        let Some(address) = line.trim().strip_prefix("listening on ") else {
+        let Some(address) = line.trim().strip_prefix("listening on ").map(|at| at.trim_start_matches("http://")) else {
             let output = child.wait_with_output().expect("ends");
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         };
@@ -72,16 +74,20 @@ impl Drop for HostApp {
 }
 
 fn embedded(env: &[(&str, &str)]) -> Result<HostApp, String> {
-    let mut all = vec![
-        ("JWT_SECRET_KEY", SECRET),
-        ("PASSWORD_BCRYPT_COST", "10"),
-        ("BOOTSTRAP_ADMIN_USERNAME", "root_admin"),
-        ("BOOTSTRAP_ADMIN_EMAIL", "root@example.com"),
-        ("BOOTSTRAP_ADMIN_PASSWORD", "correct-horse-battery"),
-    ];
+    let mut all = SETTINGS.to_vec();
     all.extend_from_slice(env);
     HostApp::launch("embedded", &all)
 }
+
+/// What an app with everything in one process is told.
+const SETTINGS: &[(&str, &str)] = &[
+    ("JWT_SECRET_KEY", SECRET),
+    ("PASSWORD_BCRYPT_COST", "10"),
+    ("BOOTSTRAP_ADMIN_USERNAME", "root_admin"),
+    ("BOOTSTRAP_ADMIN_EMAIL", "root@example.com"),
+    ("BOOTSTRAP_ADMIN_PASSWORD", "correct-horse-battery"),
+    ("PORT", "0"),
+];
 
 async fn token(app: &HostApp, name: &str, password: &str) -> String {
     let login = json!({"username": name, "password": password});
@@ -156,6 +162,47 @@ async fn an_app_declares_its_own_permissions() {
     let app = embedded(&[("REQUIRED", "invoices:approve"), ("DECLARED", "invoices:approve")]).expect("starts");
     let root = token(&app, "root_admin", "correct-horse-battery").await;
     assert_eq!(app.status("POST", "/api/projects", &root).await, 201);
+}
+
+/// `examples/projects.rs`.
+#[tokio::test]
+async fn the_example_guards_its_routes_and_names_its_records() {
+    let _slot = slot().await;
+    let app = HostApp::launch("examples/projects", SETTINGS).expect("starts");
+    let user =
+        app.call("POST", "/auth/register").json(&TestApp::registration("johndoe")).send().await.expect(201).json();
+    let id = user["id"].as_str().expect("an id");
+    let john = token(&app, "johndoe", "securepassword123").await;
+    let root = token(&app, "root_admin", "correct-horse-battery").await;
+    let make = |token: String| app.call("POST", "/api/projects").bearer(&token).json(&json!({"name": "Bridge"}));
+
+    make(john.clone()).send().await.problem(403, "permission_required");
+    app.call("PUT", &format!("/admin/users/{id}/roles/analyst")).bearer(&root).send().await.expect(204);
+    let project = make(john.clone()).send().await.expect(201).json();
+    assert_eq!((&project["id"], &project["owner"]), (&json!(1), &json!(id)));
+    make(root.clone()).send().await.expect(201);
+    // His own he may delete, another's not.
+    assert_eq!(app.status("DELETE", "/api/projects/1", &john).await, 204);
+    let refused = app.call("DELETE", "/api/projects/2").bearer(&john).send().await;
+    assert_eq!(refused.problem(403, "permission_required")["detail"], "Permission required: projects:delete");
+    for path in ["/api/runs", "/api/reports/7/export", "/api/models", "/api/projects"] {
+        assert_eq!(app.status("GET", path, &john).await, 200, "{path}");
+        app.call("GET", path).send().await.problem(401, "not_authenticated");
+    }
+    app.call("DELETE", &format!("/users/{id}")).bearer(&john).send().await.problem(403, "role_required");
+    assert_eq!(app.status("DELETE", &format!("/users/{id}"), &root).await, 204);
+    app.call("GET", "/api/runs").bearer(&john).send().await.problem(401, "token_revoked");
+
+    let records = app.call("GET", "/audit/logs?limit=100").bearer(&root).send().await.expect(200).json();
+    let actions: Vec<&str> = items(&records).iter().filter_map(|record| record["action"].as_str()).collect();
+    for action in ["CREATE_PROJECT", "DELETE_PROJECT", "PROJECT_ARCHIVED", "LIST_RUNS", "LIST_MODELS", "DELETE_USER"] {
+        assert!(actions.contains(&action), "{action}: {actions:?}");
+    }
+    let description = app.call("GET", "/openapi.json").send().await.expect(200).json();
+    for path in ["/api/projects", "/users/{user_id}", "/auth/login", "/admin/roles"] {
+        assert!(description["paths"][path].is_object(), "{path}");
+    }
+    assert_eq!(description["info"]["title"], "Projects");
 }
 
 /// The service, signing by a key that others can verify by, and the app that asks it.
