@@ -4,6 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_audit;
+mod admin_escalation;
+mod admin_grants;
+mod admin_includes;
+mod admin_last;
+mod admin_races;
+mod admin_rights;
+mod admin_roles;
+mod admin_takeover;
+mod admin_users;
 mod audit;
 mod audit_events;
 mod audit_faults;
@@ -22,6 +32,7 @@ mod keys;
 mod login;
 mod logout;
 mod outage;
+mod pages;
 mod passwords;
 mod permissions;
 mod profile;
