@@ -197,7 +197,8 @@ on_both_databases! {
         let john = app.user("johndoe").await;
         for (path, action, kind, taken, invalid) in [
             ("/admin/roles", "CREATE_ROLE", "role", json!({"name": "viewer"}), json!({"name": "Not A Role"})),
-            ("/admin/permissions", "CREATE_PERMISSION", "permission", json!({"name": "runs:read"}), json!({"name": "*"})),
+            ("/admin/permissions", "CREATE_PERMISSION", "permission", json!({"name": "runs:read"}),
+                json!({"name": "*"})),
             ("/admin/users", "CREATE_USER", "user", TestApp::registration("johndoe"), json!({"username": "x"})),
         ] {
             for (who, body, status, outcome) in [

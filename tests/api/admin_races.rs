@@ -176,8 +176,8 @@ on_both_databases! {
         let john = app.make_user("johndoe", &["analyst"]).await;
         app.make_role("runner", &["runs:read"]).await;
         app.make_permission("runs:fly").await;
-        for path in [format!("/admin/users/{john}"), "/admin/roles/runner".into(), "/admin/permissions/runs:fly".into()] {
-            let answers = futures_util::future::join_all((0..10).map(|_| app.ask(root, "DELETE", &path))).await;
+        for path in [&format!("/admin/users/{john}"), "/admin/roles/runner", "/admin/permissions/runs:fly"] {
+            let answers = futures_util::future::join_all((0..10).map(|_| app.ask(root, "DELETE", path))).await;
             let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
             statuses.sort_unstable();
             assert_eq!(statuses[0], 204, "{path}: {statuses:?}");

@@ -70,8 +70,8 @@ on_both_databases! {
     }
 
     async fn a_role_has_a_plain_name(app: TestApp) {
-        for name in ["", " ", "two words", "роль", "röle", "Runner", "RUNNER", "9lives", "-dash", "_line", "a.b", "a/b",
-            "a:b", "*", "a,b", " runner", "runner\n", "run\u{0}ner", &"a".repeat(65)]
+        for name in ["", " ", "two words", "роль", "röle", "Runner", "RUNNER", "9lives", "-dash", "_line", "a.b",
+            "a/b", "a:b", "*", "a,b", " runner", "runner\n", "run\u{0}ner", &"a".repeat(65)]
         {
             post_role(&app, json!({"name": name})).await.invalid(&["name"]);
         }
@@ -161,7 +161,8 @@ on_both_databases! {
         }
         assert_eq!(app.role("admin").await["permissions"], json!(["*"]));
         // Those that no role names; the others are in use besides.
-        for permission in ["audit:read", "models:manage", "projects:delete", "runs:delete", "users:manage", "users:read"]
+        for permission in
+            ["audit:read", "models:manage", "projects:delete", "runs:delete", "users:manage", "users:read"]
         {
             app.ask(admin, "DELETE", &format!("/admin/permissions/{permission}")).await.problem(409, "built_in");
         }
