@@ -8,6 +8,7 @@ mod admin_audit;
 mod admin_escalation;
 mod admin_grants;
 mod admin_includes;
+mod admin_instances;
 mod admin_last;
 mod admin_races;
 mod admin_rights;
