@@ -5,6 +5,7 @@
 mod support;
 
 mod admin_audit;
+mod admin_edges;
 mod admin_escalation;
 mod admin_grants;
 mod admin_includes;
