@@ -4,6 +4,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_audit;
+mod admin_edges;
+mod admin_escalation;
+mod admin_grants;
+mod admin_includes;
+mod admin_instances;
+mod admin_last;
+mod admin_races;
+mod admin_rights;
+mod admin_roles;
+mod admin_takeover;
+mod admin_users;
 mod apps;
 mod audit;
 mod audit_events;
@@ -23,6 +35,7 @@ mod keys;
 mod login;
 mod logout;
 mod outage;
+mod pages;
 mod passwords;
 mod permissions;
 mod profile;

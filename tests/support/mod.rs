@@ -4,6 +4,7 @@
 //! Nothing in here knows the product's code: a test sees what a client, an operator or a database
 //! console sees.
 
+mod admin;
 mod app;
 mod database;
 mod http;
@@ -11,6 +12,7 @@ mod postgres;
 pub(crate) mod raw;
 mod tokens;
 
+pub(crate) use admin::NOBODY;
 pub(crate) use app::{Account, Launch, TestApp};
 pub(crate) use database::{Backend, Database};
 pub(crate) use http::{Answer, Call, assert_millisecond_time, assert_uuid_v7, field_codes, items, names};
