@@ -24,7 +24,7 @@ use super::require::take_required;
 use super::{Principal, Requirement};
 use crate::actors::{JournalError, Rbac, WorkerJournal};
 use crate::domain::audit::{AuditEntry, Outcome, Source};
-use crate::domain::{Policy, redact};
+use crate::domain::{Policy, RecordId, redact};
 use crate::problem::ApiError;
 
 /// Records requests; the outermost middleware of the app, one for each worker.
@@ -209,7 +209,7 @@ impl Inner {
                 username: username.map(|name| Cow::Borrowed(&**name)),
                 action: Cow::Borrowed(note.and_then(|note| note.action.as_deref()).unwrap_or(action)),
                 resource_type: resource_type.map(Cow::Borrowed),
-                resource_id: resource_id.map(|id| bounded(id, 256)),
+                resource_id: resource_id.map(|id| bounded(id, 256)).map(one_spelling),
                 ip_address: arrival.ip_address,
                 user_agent: user_agent(request.headers()),
                 request_method: Some(bounded(arrival.method.as_str(), 64)),
@@ -248,6 +248,14 @@ impl Inner {
         let text = serde_json::to_string(&metadata).ok()?;
         Some(Cow::Owned(redact(&text).into_owned()))
     }
+}
+
+/// Ids are recorded in lower case, however they were asked for: a search is exact.
+fn one_spelling(id: Cow<'_, str>) -> Cow<'_, str> {
+    if id.bytes().any(|b| b.is_ascii_uppercase()) && id.parse::<RecordId>().is_ok() {
+        return Cow::Owned(id.to_ascii_lowercase());
+    }
+    id
 }
 
 /// Cut to so many characters, without what looks like a token.
