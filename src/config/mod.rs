@@ -226,6 +226,10 @@ fn tokens(
     };
     secrets::check("JWT_SECRET_KEY", &secret, algorithm)?;
     let previous_secret = reader.secret("JWT_PREVIOUS_SECRET_KEY");
+    if let Some(previous) = &previous_secret {
+        // It was set when perhaps another algorithm signed, and it still verifies.
+        secrets::check("JWT_PREVIOUS_SECRET_KEY", previous, Algorithm::Hs256)?;
+    }
     let private_key_pem = match (reader.text("JWT_PRIVATE_KEY_FILE"), algorithm.is_symmetric()) {
         (None, true) => None,
         (None, false) => {

@@ -57,7 +57,8 @@ pub(crate) async fn async_sqlite(path: &Path) -> ConnectionResult<AsyncSqlite> {
 /// authorities or `sslrootcert`; without `sslmode`, plain.
 pub(crate) async fn postgres(url: &SecretString, timeout: Duration) -> ConnectionResult<AsyncPgConnection> {
     let bad = |error: &dyn std::fmt::Display| ConnectionError::BadConnection(error.to_string());
-    let Target { url, tls } = Target::parse(url.expose_secret());
+    let Target { url, tls } = Target::parse(url.expose_secret())
+        .ok_or_else(|| ConnectionError::InvalidConnectionUrl("DATABASE_URL: unknown sslmode".into()))?;
     // The parser's error could repeat the password.
     let mut config: tokio_postgres::Config =
         url.parse().map_err(|_| ConnectionError::InvalidConnectionUrl("DATABASE_URL is no PostgreSQL URL".into()))?;
@@ -106,23 +107,49 @@ struct Target {
 }
 
 impl Target {
-    fn parse(url: &str) -> Self {
-        let Some((base, query)) = url.split_once('?') else { return Self { url: url.to_owned(), tls: None } };
-        let (mut is_tls, mut root) = (false, None);
+    /// `None` for an `sslmode` that there is not: a typo must not mean plain text.
+    fn parse(url: &str) -> Option<Self> {
+        let Some((base, query)) = url.split_once('?') else { return Some(Self { url: url.to_owned(), tls: None }) };
+        let (mut is_tls, mut root, mut has_host) = (false, None, false);
         let mut kept = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
-                "sslmode" => is_tls = matches!(&*value, "require" | "verify-ca" | "verify-full"),
+                "sslmode" => {
+                    is_tls = match &*value {
+                        "require" | "verify-ca" | "verify-full" => true,
+                        "disable" | "allow" | "prefer" => false,
+                        _ => return None,
+                    };
+                }
                 "sslrootcert" => root = Some(value.into_owned()),
                 _ => {
+                    has_host |= name == "host";
                     kept.append_pair(&name, &value);
                 }
             }
         }
+        let mut base = base.to_owned();
+        if has_host && let Some((without, port)) = without_host(&base) {
+            base = without;
+            if let Some(port) = port {
+                kept.append_pair("port", &port);
+            }
+        }
         let query = kept.finish().replace('+', "%20");
-        let url = if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") };
-        Self { url, tls: is_tls.then_some(root) }
+        let url = if query.is_empty() { base } else { format!("{base}?{query}") };
+        Some(Self { url, tls: is_tls.then_some(root) })
     }
+}
+
+/// A URL without its host, and the port: a host in the query takes its place
+/// (as libpq has it), where the driver would try one after the other.
+fn without_host(base: &str) -> Option<(String, Option<String>)> {
+    let (scheme, rest) = base.split_once("://")?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
+    let port = host.rsplit_once(':').map(|(_, port)| port.to_owned()).filter(|port| !port.is_empty());
+    let at = if user.is_empty() { "" } else { "@" };
+    Some((format!("{scheme}://{user}{at}/{path}"), port))
 }
 
 fn tls_config(root: Option<&str>) -> ConnectionResult<rustls::ClientConfig> {
@@ -149,4 +176,29 @@ fn tls_config(root: Option<&str>) -> ConnectionResult<rustls::ClientConfig> {
         .map_err(|error| bad(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_in_the_query_takes_the_place_of_the_one_before_the_path() {
+        let url = |text: &str| Target::parse(text).map(|target| target.url);
+        assert_eq!(url("postgres://me@localhost/db").as_deref(), Some("postgres://me@localhost/db"));
+        assert_eq!(
+            url("postgres://me:pw@localhost:5433/db?host=/run/pg").as_deref(),
+            Some("postgres://me:pw@/db?host=%2Frun%2Fpg&port=5433")
+        );
+        assert_eq!(url("postgres:///db?host=/run/pg").as_deref(), Some("postgres:///db?host=%2Frun%2Fpg"));
+    }
+
+    #[test]
+    fn an_unknown_sslmode_is_refused() {
+        let tls = |mode: &str| Target::parse(&format!("postgres://h/db?sslmode={mode}")).map(|it| it.tls.is_some());
+        assert_eq!(tls("require"), Some(true));
+        assert_eq!(tls("verify-full"), Some(true));
+        assert_eq!(tls("disable"), Some(false));
+        assert_eq!(tls("verify-ful"), None);
+    }
 }
