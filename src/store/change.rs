@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::clocks::ClockStatements;
 use super::role_statements::RoleStatements;
-use super::sessions::SessionStatements;
+use super::session_statements::SessionStatements;
 use super::user_statements::UserStatements;
 use super::{Clock, StoreError, StoreResult};
 use crate::domain::{

@@ -18,6 +18,7 @@ mod pool;
 mod role_statements;
 mod roles;
 mod schema;
+mod session_statements;
 mod sessions;
 mod settings;
 mod types;
