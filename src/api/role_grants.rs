@@ -104,9 +104,9 @@ async fn change(
     services: &Services,
     change: PolicyChange,
 ) -> Result<HttpResponse, ApiError> {
-    let effect = services.rbac_service.change_one(change, principal.authority()).await?;
+    let effect = services.rbac_service.change_one(change.clone(), principal.authority()).await?;
     AuditNote::on(request, |note| {
-        note.metadata("changed", effect.is_change());
+        note.metadata_of(change.metadata(&effect));
     });
     Ok(HttpResponse::NoContent().finish())
 }

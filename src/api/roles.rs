@@ -3,16 +3,13 @@
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, Route, web};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::Services;
 use super::body::Json;
 use super::endpoint::{Endpoint, Needs};
 use super::query::{MAX_OFFSET, Query};
-use crate::domain::{
-    FieldCode, FieldError, Grant, Page, PolicyChange, PolicyEffect, Role, RoleName, parse_description,
-};
+use crate::domain::{FieldCode, FieldError, Grant, Page, PolicyChange, Role, RoleName, parse_description};
 use crate::guard::{AuditNote, Principal};
 use crate::problem::ApiError;
 
@@ -212,15 +209,14 @@ async fn update(
 ) -> Result<HttpResponse, ApiError> {
     let name = parse_role_name(&path)?;
     let description = body.0.description.as_deref().map(parse_description).transpose().map_err(ApiError::field)?;
-    let steps: Vec<_> = description.iter().map(|text| PolicyChange::DescribeRole(name.clone(), text.clone())).collect();
+    let change = description.map(|description| PolicyChange::DescribeRole(name.clone(), description));
+    let steps = change.iter().cloned().collect();
     let effects = services.rbac_service.change(steps, principal.authority()).await?;
-    let changed = match (effects.as_slice(), description) {
-        ([PolicyEffect::Described { from }], Some(to)) => json!({ "description": { "from": from, "to": to } }),
-        _ => json!({}),
-    };
-    AuditNote::on(&request, |note| {
-        note.metadata("changed", changed);
-    });
+    if let (Some(change), [effect]) = (change, effects.as_slice()) {
+        AuditNote::on(&request, |note| {
+            note.metadata_of(change.metadata(effect));
+        });
+    }
     let role = services.rbac_service.role(&name).ok_or(NO_SUCH_ROLE)?;
     Ok(HttpResponse::Ok().json(RoleResponse::from(&role)))
 }
@@ -240,12 +236,10 @@ async fn delete(
     path: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let name = parse_role_name(&path)?;
-    let effect = services.rbac_service.change_one(PolicyChange::DeleteRole(name), principal.authority()).await?;
-    if let PolicyEffect::RoleDeleted { role, users, included_by } = effect {
-        AuditNote::on(&request, |note| {
-            note.metadata("permissions", json!(role.grants)).metadata("includes", json!(role.includes));
-            note.metadata("users", json!(users)).metadata("included_by", json!(included_by));
-        });
-    }
+    let change = PolicyChange::DeleteRole(name);
+    let effect = services.rbac_service.change_one(change.clone(), principal.authority()).await?;
+    AuditNote::on(&request, |note| {
+        note.metadata_of(change.metadata(&effect));
+    });
     Ok(HttpResponse::NoContent().finish())
 }

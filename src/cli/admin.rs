@@ -1,20 +1,18 @@
 //! `portcullis admin create`.
 
-use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal};
-use std::sync::Arc;
 
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 
 use super::CliError;
+use super::record::{Recorded, record};
 use crate::actors::{Lifecycle, Passwords};
 use crate::app::AppError;
-use crate::clock::{Clock, SharedClock, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::audit::{AuditEntry, Outcome, Source};
-use crate::domain::{Email, FieldError, FullName, NewPassword, RoleName, User, UserId, Username};
-use crate::journal;
+use crate::domain::{Email, FieldError, FullName, NewPassword, RoleName, UserId, Username};
 use crate::store::{NewUser, Store, StoreError};
 
 #[derive(Debug, Args)]
@@ -46,7 +44,6 @@ pub(super) async fn create(config: Config, arguments: CreateArguments) -> Result
     let passwords = Passwords::start(config.passwords, &Lifecycle::default())
         .map_err(|error| CliError::Failed(error.to_string()))?;
     let hash = passwords.hash(password).await.map_err(|error| CliError::Failed(error.to_string()))?;
-    let clock: SharedClock = Arc::new(SystemClock);
     let made = store
         .create_user(NewUser {
             id: UserId::generate(),
@@ -67,7 +64,12 @@ pub(super) async fn create(config: Config, arguments: CreateArguments) -> Result
         })
     })?;
     if config.audit.is_enabled {
-        record(&store, &config.journal.folder, &clock, &user).await?;
+        let change = Recorded {
+            action: "CREATE_USER",
+            resource: ("user", user.id.to_string()),
+            metadata: json!({ "created_username": user.username, "is_superuser": true }),
+        };
+        record(&store, &config.journal.folder, vec![change]).await?;
     }
     println!("Made {} ({}), a superuser with the role admin.", user.username, user.id);
     Ok(())
@@ -89,38 +91,4 @@ fn read_password(is_from_stdin: bool) -> Result<SecretString, CliError> {
         return Err(CliError::Failed("the two passwords differ".into()));
     }
     Ok(first)
-}
-
-/// Leaves the record in the journal, and moves it on where the database takes it at once.
-async fn record(store: &Store, folder: &std::path::Path, clock: &SharedClock, user: &User) -> Result<(), CliError> {
-    let operator = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
-    let operator: String = operator.chars().filter(|c| !c.is_control()).take(64).collect();
-    let id = user.id.to_string();
-    let metadata = serde_json::json!({ "created_username": user.username, "is_superuser": true }).to_string();
-    let entry = AuditEntry {
-        user_id: None,
-        username: Some(Cow::Owned(format!("cli:{operator}"))),
-        action: Cow::Borrowed("CREATE_USER"),
-        resource_type: Some(Cow::Borrowed("user")),
-        resource_id: Some(Cow::Borrowed(&id)),
-        ip_address: None,
-        user_agent: None,
-        request_method: None,
-        request_path: None,
-        response_status: None,
-        outcome: Outcome::Success,
-        duration_ms: 0,
-        request_id: None,
-        metadata: Some(Cow::Owned(metadata)),
-        source: Source::Cli,
-    };
-    let left = journal::leave(folder, clock, &entry)
-        .map_err(|error| CliError::Failed(format!("the user was made, but not recorded: {error}")))?;
-    if let Err(error) = store.audit_sink().insert(left.writer, &[(left.line.seq, left.line.record)]).await {
-        log::warn!("the audit record waits in the journal for the next start of the service: {error}");
-    } else if let Err(error) = std::fs::remove_file(&left.path) {
-        // It is in the database; a service would find that out and delete it.
-        log::debug!("{}: {error}", left.path.display());
-    }
-    Ok(())
 }

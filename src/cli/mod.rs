@@ -4,6 +4,8 @@ mod admin;
 mod config;
 mod keys;
 mod migrate;
+mod record;
+mod roles;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +31,8 @@ Examples:
   DATABASE_URL=postgres://app@db/app portcullis migrate
   portcullis config check                             say what holds, and what is wrong
   portcullis keys generate --algorithm EdDSA --out /etc/portcullis/jwt.pem
+  portcullis export > roles.toml                      roles and permissions as a file
+  portcullis apply roles.toml --dry-run               what it would change
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.";
 
@@ -47,6 +51,10 @@ enum Command {
     /// Keys that sign access tokens
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Write roles and permissions as one TOML file
+    Export(roles::ExportArguments),
+    /// Make roles and permissions what a file says: all of it or nothing
+    Apply(roles::ApplyArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,6 +130,8 @@ impl Cli {
             }
             Command::Config(ConfigCommand::Check) => config::check(),
             Command::Keys(KeysCommand::Generate(arguments)) => keys::generate(&arguments),
+            Command::Export(arguments) => in_system(roles::export(Config::from_env()?, arguments)),
+            Command::Apply(arguments) => in_system(roles::apply(Config::from_env()?, arguments)),
         }
     }
 }

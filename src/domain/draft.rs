@@ -1,63 +1,10 @@
-//! Changes of roles and permissions, and what they make of a policy.
+//! What changes make of roles and permissions: the rules of what fits what there is.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use super::{Conflict, Grant, Permission, PermissionInfo, Policy, PolicyError, Role, RoleName, UserId};
-
-/// One change of roles or permissions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PolicyChange {
-    /// A new permission.
-    CreatePermission(Permission, String),
-    /// Another description of a permission.
-    DescribePermission(Permission, String),
-    /// A permission goes.
-    DeletePermission(Permission),
-    /// A new role, empty.
-    CreateRole(RoleName, String),
-    /// Another description of a role.
-    DescribeRole(RoleName, String),
-    /// A role goes, with its assignments and inclusions.
-    DeleteRole(RoleName),
-    /// A role gives more.
-    Grant(RoleName, Grant),
-    /// A role gives less.
-    Revoke(RoleName, Grant),
-    /// The first role includes the second.
-    Include(RoleName, RoleName),
-    /// The first role includes the second no more.
-    Exclude(RoleName, RoleName),
-}
-
-/// What a change came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PolicyEffect {
-    /// It was so already.
-    Unchanged,
-    /// It is so now.
-    Changed,
-    /// It is described so now, and was described so before.
-    Described {
-        /// The description before.
-        from: String,
-    },
-    /// The role is gone, and with it what is named here.
-    RoleDeleted {
-        /// The role as it was.
-        role: Role,
-        /// Those who were assigned it directly.
-        users: Vec<UserId>,
-        /// The roles that included it directly.
-        included_by: Vec<RoleName>,
-    },
-}
-
-impl PolicyEffect {
-    /// Whether anything is another way now.
-    pub fn is_change(&self) -> bool {
-        *self != Self::Unchanged
-    }
-}
+use super::{
+    Conflict, Grant, Permission, PermissionInfo, Policy, PolicyChange, PolicyEffect, PolicyError, Role, RoleName,
+};
 
 /// Roles and permissions that changes are tried on: the rules of what fits what there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -64,6 +64,12 @@ impl AuditNote {
         self
     }
 
+    /// The same of several things.
+    pub fn metadata_of(&mut self, metadata: Map<String, Value>) -> &mut Self {
+        self.metadata.extend(metadata);
+        self
+    }
+
     /// The record is the caller's own event, with the caller's metadata.
     pub fn event(&mut self, metadata: Map<String, Value>) -> &mut Self {
         self.is_event = true;

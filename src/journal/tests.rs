@@ -122,7 +122,7 @@ async fn a_journal_at_its_limit_takes_no_more() {
 async fn what_another_process_leaves_is_read_to_its_end_and_may_go() {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    let left = leave(home.path(), folder.clock(), &entry("CREATE_USER")).unwrap();
+    let left = leave(home.path(), folder.clock(), &[entry("CREATE_USER")]).unwrap();
     let mut readers = BTreeMap::new();
     folder.look(&mut readers, |_| 0).unwrap();
     let reader = readers.get_mut(&left.writer).unwrap();
@@ -186,7 +186,7 @@ async fn closed_segments_stay_for_shippers_and_are_not_read_again() {
     let home = tempfile::tempdir().unwrap();
     let settings = JournalSettings { folder: home.path().to_owned(), fsync: Fsync::No, max_bytes: 0, keep_segments: 2 };
     let folder = Folder::open(settings, clock_at(1_700_000_000_000), &HashMap::new()).unwrap();
-    let left: Vec<_> = (0..3).map(|_| leave(home.path(), folder.clock(), &entry("A")).unwrap()).collect();
+    let left: Vec<_> = (0..3).map(|_| leave(home.path(), folder.clock(), &[entry("A")]).unwrap()).collect();
     let mut readers = BTreeMap::new();
     for _ in 0..5 {
         folder.look(&mut readers, |_| 0).unwrap();
@@ -204,7 +204,7 @@ async fn closed_segments_stay_for_shippers_and_are_not_read_again() {
 fn read_left(lines: &[&str]) -> (Vec<(u64, String)>, Vec<Vec<u8>>) {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    let left = leave(home.path(), folder.clock(), &entry("A")).unwrap();
+    let left = leave(home.path(), folder.clock(), &[entry("A")]).unwrap();
     let good = std::fs::read_to_string(&left.path).unwrap();
     let text: String = lines
         .iter()
