@@ -45,6 +45,7 @@ mod readme;
 mod refresh;
 mod register;
 mod roles;
+mod roles_as_code;
 mod seed;
 mod shutdown;
 mod tokens;

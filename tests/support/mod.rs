@@ -13,7 +13,7 @@ pub(crate) mod raw;
 mod tokens;
 
 pub(crate) use admin::NOBODY;
-pub(crate) use app::{Account, Launch, TestApp};
+pub(crate) use app::{Account, Exit, Launch, TestApp};
 pub(crate) use database::{Backend, Database};
 pub(crate) use http::{Answer, Call, assert_millisecond_time, assert_uuid_v7, field_codes, items, names};
 pub(crate) use tokens::{Forge, SECRET, base64url, claims, now};
