@@ -14,6 +14,7 @@ use actix_web::{App, HttpServer};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use portcullis::Portcullis;
+pub use start::claim_journal;
 
 use crate::actors::Lifecycle;
 use crate::config::Config;
@@ -88,7 +89,12 @@ impl Application {
         .client_request_timeout(HEAD_TIMEOUT)
         .keep_alive(Duration::from_secs(75))
         .bind((settings.host, settings.port))
-        .map_err(|error| AppError::failed(&format!("HOST={} PORT={}", settings.host, settings.port), error))?;
+        .map_err(|error| {
+            AppError::Failed(format!(
+                "HOST={} PORT={}: {error}; PORT=0 takes a free port",
+                settings.host, settings.port
+            ))
+        })?;
         let address = server.addrs().first().copied().ok_or_else(|| AppError::Failed("no address is bound".into()))?;
         Ok(Self { server: server.run(), address, portcullis })
     }

@@ -11,7 +11,7 @@ use actix_web::web;
 use actix_web_prom::{PrometheusMetrics, PrometheusMetricsBuilder};
 
 use super::AppError;
-use super::start::{bootstrap, check_default_role, check_fingerprint};
+use super::start::{bootstrap, check_default_role, check_fingerprint, claim_journal};
 use crate::actors::{Accounts, Audit, Feed, Freshness, Keys, Lifecycle, Passwords, Rbac, RbacService, Tokens};
 use crate::api::{self, ApiSettings, Services};
 use crate::clock::{SharedClock, SystemClock};
@@ -147,6 +147,9 @@ impl Portcullis {
         .map_err(|error| AppError::failed("the change feed can't be read", error))?;
         let accounts = Accounts::new(store.clone(), passwords, rbac.clone(), tokens.clone());
         bootstrap(&accounts, config.bootstrap_admin).await?;
+        let installation =
+            store.installation_id().await.map_err(|error| AppError::failed("the installation's id", error))?;
+        claim_journal(&config.journal.folder, installation)?;
         let audit = Audit::start(&store, config.journal, Arc::clone(&clock), &registry, &lifecycle)
             .await
             .map_err(|error| AppError::failed("the audit log can't be started", error))?;

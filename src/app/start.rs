@@ -1,9 +1,14 @@
 //! What is checked, and made, before anything is served.
 
+use std::path::Path;
+
+use uuid::Uuid;
+
 use super::AppError;
 use crate::actors::{Accounts, Keys, NewAccount, Rbac};
 use crate::config::BootstrapAdmin;
 use crate::domain::RoleName;
+use crate::journal::{self, JournalError};
 use crate::store::Store;
 
 pub(super) async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), AppError> {
@@ -17,6 +22,14 @@ pub(super) async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), 
         )),
         Err(error) => Err(AppError::failed("the key's fingerprint can't be compared", error)),
     }
+}
+
+/// The journal's records go to the database that they were written for, and to no other.
+pub fn claim_journal(folder: &Path, installation: Uuid) -> Result<(), AppError> {
+    journal::claim(folder, installation).map_err(|error| match error {
+        JournalError::Foreign(_) => AppError::Configuration(error.to_string()),
+        other => AppError::Failed(other.to_string()),
+    })
 }
 
 /// Whoever registers gets this role: it must be one, and must not administer.

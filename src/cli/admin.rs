@@ -7,13 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::CliError;
-use super::record::{Recorded, record};
+use super::record::{Recorded, open, record};
 use crate::actors::{Lifecycle, Passwords};
-use crate::app::AppError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::{Email, FieldError, FullName, NewPassword, RoleName, UserId, Username};
-use crate::store::{NewUser, Store, StoreError};
+use crate::store::{NewUser, StoreError};
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArguments {
@@ -40,7 +39,7 @@ pub(super) async fn create(config: Config, arguments: CreateArguments) -> Result
     let password =
         NewPassword::parse(&password, config.api.password_policy, Some(&username), Some(&email)).map_err(refuse)?;
 
-    let store = Store::open(config.store).await.map_err(AppError::from)?;
+    let store = open(&config).await?;
     let passwords = Passwords::start(config.passwords, &Lifecycle::default())
         .map_err(|error| CliError::Failed(error.to_string()))?;
     let hash = passwords.hash(password).await.map_err(|error| CliError::Failed(error.to_string()))?;
@@ -71,7 +70,7 @@ pub(super) async fn create(config: Config, arguments: CreateArguments) -> Result
         };
         record(&store, &config.journal.folder, vec![change]).await?;
     }
-    println!("Made {} ({}), a superuser with the role admin.", user.username, user.id);
+    println!("Made {} ({}), a superuser with the role admin, in {}.", user.username, user.id, config.store.database);
     Ok(())
 }
 

@@ -7,10 +7,20 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::CliError;
+use crate::app::{AppError, claim_journal};
 use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
 use crate::domain::audit::{AuditEntry, Outcome, Source};
 use crate::journal;
 use crate::store::Store;
+
+/// Opens the database for a change that will be recorded.
+pub(super) async fn open(config: &Config) -> Result<Store, CliError> {
+    let store = Store::open(config.store.clone()).await.map_err(AppError::from)?;
+    let installation = store.installation_id().await.map_err(|error| CliError::Failed(error.to_string()))?;
+    claim_journal(&config.journal.folder, installation)?;
+    Ok(store)
+}
 
 /// One change that was made.
 pub(super) struct Recorded {

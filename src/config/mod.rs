@@ -104,16 +104,29 @@ impl Config {
         Self::from_vars(&|name| std::env::var(name).ok())
     }
 
+    /// The same for a check, which makes no key and no folder.
+    ///
+    /// # Errors
+    /// The first variable that can't be used.
+    pub fn check_env() -> Result<Self, ConfigError> {
+        load_dotenv()?;
+        Self::read(&|name| std::env::var(name).ok(), true)
+    }
+
     /// Reads variables from anywhere.
     ///
     /// # Errors
     /// The first variable that can't be used.
     pub fn from_vars(variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::read(variables, false)
+    }
+
+    fn read(variables: &dyn Fn(&str) -> Option<String>, is_check: bool) -> Result<Self, ConfigError> {
         let reader = Reader(variables);
         let mut warnings = Vec::new();
         let server = server(&reader)?;
         let store = store(&reader, &server.data_dir)?;
-        let tokens = tokens(&reader, &store.database, &server.data_dir, &mut warnings)?;
+        let tokens = tokens(&reader, &store.database, &server.data_dir, is_check, &mut warnings)?;
         let api = api(&reader, &server)?;
         let guard = guard(&reader, &server, &mut warnings)?;
         let bootstrap_admin = bootstrap_admin(&reader, api.password_policy)?;
@@ -195,6 +208,7 @@ fn tokens(
     reader: &Reader<'_>,
     database: &Database,
     data_dir: &Path,
+    is_check: bool,
     warnings: &mut Vec<String>,
 ) -> Result<TokenSettings, ConfigError> {
     let algorithm = match reader.text_or("JWT_ALGORITHM", "HS256").as_str() {
@@ -209,8 +223,12 @@ fn tokens(
     let secret = match (reader.secret("JWT_SECRET_KEY"), database) {
         (Some(secret), _) => secret,
         (None, Database::Sqlite(_)) => {
-            let (secret, is_new) = secrets::kept_in(data_dir)?;
-            let verb = if is_new { "was made and is kept" } else { "is kept" };
+            let (secret, kept) = secrets::kept_in(data_dir, is_check)?;
+            let verb = match kept {
+                secrets::Kept::Found => "is kept",
+                secrets::Kept::Made => "was made and is kept",
+                secrets::Kept::WouldBeMade => "would be made and kept",
+            };
             warnings.push(format!(
                 "JWT_SECRET_KEY is not set: a random key {verb} in {}; set one in production",
                 data_dir.join("jwt_secret.key").display()

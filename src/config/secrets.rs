@@ -49,9 +49,18 @@ fn is_placeholder(key: &str) -> bool {
     is_known || plain == "secret" || characters.all(|character| Some(character) == first)
 }
 
-/// The key that is kept in the data folder, made if there is none. Two starts
-/// at once agree: who comes second reads the first one's.
-pub(super) fn kept_in(data_dir: &Path) -> Result<(SecretString, bool), ConfigError> {
+/// What became of the key in the data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    Found,
+    Made,
+    /// A check writes nothing: this one is forgotten.
+    WouldBeMade,
+}
+
+/// The key that is kept in the data folder; if there is none it is made, unless
+/// this is a check. Two starts at once agree: who comes second reads the first one's.
+pub(super) fn kept_in(data_dir: &Path, is_check: bool) -> Result<(SecretString, Kept), ConfigError> {
     let path = data_dir.join("jwt_secret.key");
     let fail = |error: &dyn std::fmt::Display| {
         ConfigError::new(
@@ -60,12 +69,15 @@ pub(super) fn kept_in(data_dir: &Path) -> Result<(SecretString, bool), ConfigErr
         )
     };
     if let Some(key) = read(&path).map_err(|error| fail(&error))? {
-        return Ok((key, false));
+        return Ok((key, Kept::Found));
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| fail(&error))?;
     let mut bytes = [0; 48];
     SystemRandom::new().fill(&mut bytes).map_err(|error| fail(&error))?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if is_check {
+        return Ok((text.into(), Kept::WouldBeMade));
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| fail(&error))?;
     // Under another name first: whoever sees the file sees it whole.
     let unfinished = data_dir.join(format!("jwt_secret.{}.part", std::process::id()));
     let written = std::fs::OpenOptions::new()
@@ -78,9 +90,9 @@ pub(super) fn kept_in(data_dir: &Path) -> Result<(SecretString, bool), ConfigErr
         .and_then(|()| std::fs::hard_link(&unfinished, &path));
     let _ = std::fs::remove_file(&unfinished);
     match written {
-        Ok(()) => Ok((text.into(), true)),
+        Ok(()) => Ok((text.into(), Kept::Made)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            read(&path).map_err(|error| fail(&error))?.map(|key| (key, false)).ok_or_else(|| fail(&"it is empty"))
+            read(&path).map_err(|error| fail(&error))?.map(|key| (key, Kept::Found)).ok_or_else(|| fail(&"it is empty"))
         }
         Err(error) => Err(fail(&error)),
     }

@@ -27,7 +27,7 @@ impl Username {
             return refuse(FieldCode::TooLong, "Username must have at most 64 characters");
         }
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
-            return refuse(FieldCode::Invalid, "Username may have letters a-z, digits, and . _ - only");
+            return refuse(FieldCode::Invalid, "Username may have letters A-Z and a-z, digits, and . _ - only");
         }
         Ok(Self(text.into()))
     }

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::JournalError;
 use super::line::parse_line;
 use crate::domain::{RecordId, WriterId};
@@ -18,12 +20,48 @@ pub(super) fn make_private(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
+const DATABASE: &str = "database";
+
+/// Notes which database the folder's records go to; the first one stays. Else
+/// whoever points `DATABASE_URL` elsewhere would copy the old records there.
+///
+/// # Errors
+/// `Foreign`, `Read`, `Write`.
+pub fn claim(folder: &Path, database: Uuid) -> Result<(), JournalError> {
+    let path = folder.join(DATABASE);
+    let write = |error: std::io::Error| JournalError::Write(format!("{}: {error}", path.display()));
+    make_private(folder).map_err(write)?;
+    match private_file().create_new(true).open(&path) {
+        Ok(mut file) => {
+            file.write_all(format!("{database}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(write)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let noted = std::fs::read_to_string(&path)
+                .map_err(|error| JournalError::Read(format!("{}: {error}", path.display())))?;
+            match noted.trim().parse() {
+                Ok(noted) if noted == database => Ok(()),
+                Ok::<Uuid, _>(_) => Err(JournalError::Foreign(folder.display().to_string())),
+                // Cut off by a crash while it was written: nothing of another database can be there yet.
+                Err(_) => std::fs::write(&path, format!("{database}\n")).map_err(write),
+            }
+        }
+        Err(error) => Err(write(error)),
+    }
+}
+
+/// For this user alone.
+fn private_file() -> std::fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}
+
 pub(super) fn lock(folder: &Path) -> Result<File, JournalError> {
     let path = folder.join("lock");
-    let file = std::fs::OpenOptions::new()
+    let file = private_file()
         .create(true)
         .truncate(false)
-        .write(true)
         .open(&path)
         .map_err(|error| JournalError::Write(format!("{}: {error}", path.display())))?;
     let started = Instant::now();
@@ -78,11 +116,10 @@ pub(super) fn known_writers(folder: &Path) -> Result<Vec<WriterId>, JournalError
 }
 
 pub(super) fn remember_writer(folder: &Path, writer: WriterId) -> Result<(), JournalError> {
-    let appended =
-        std::fs::OpenOptions::new().create(true).append(true).open(folder.join(WRITERS)).and_then(|mut file| {
-            file.write_all(format!("{writer}\n").as_bytes())?;
-            file.sync_all()
-        });
+    let appended = private_file().create(true).append(true).open(folder.join(WRITERS)).and_then(|mut file| {
+        file.write_all(format!("{writer}\n").as_bytes())?;
+        file.sync_all()
+    });
     appended.map_err(|error| JournalError::Write(error.to_string()))
 }
 

@@ -18,6 +18,7 @@ mod sync;
 mod tests;
 mod worker;
 
+pub use files::claim;
 pub use folder::{Folder, Progress};
 pub use left::{Left, leave};
 pub use line::{Line, parse_line};
@@ -37,6 +38,12 @@ pub enum JournalError {
     /// Another process has the folder.
     #[error("another process uses the audit journal in {0}")]
     Locked(String),
+    /// The folder has the journal of another database.
+    #[error(
+        "DATA_DIR: {0} has the audit journal of another database, whose records must not come into this one: \
+         use another DATA_DIR"
+    )]
+    Foreign(String),
     /// The folder can't be read.
     #[error("the audit journal can't be read: {0}")]
     Read(String),

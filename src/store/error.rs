@@ -36,7 +36,7 @@ pub enum StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It does not answer, or can't be made.
-    #[error("the database can't be opened: {0}")]
+    #[error("DATABASE_URL: the database can't be opened: {0}")]
     Unreachable(String),
     /// It has migrations that this program does not know.
     #[error("the database is newer than this program (migration {0}): run the newer program")]

@@ -11,7 +11,7 @@ mod clocks;
 mod connect;
 mod error;
 mod feed;
-mod keys;
+mod kept;
 mod migrate;
 mod ping;
 mod pool;

@@ -1,9 +1,10 @@
 //! What the store is told.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// Which database, and how patient to be with it.
 #[derive(Debug, Clone)]
@@ -23,4 +24,34 @@ pub enum Database {
     Sqlite(PathBuf),
     /// A `postgres://` URL, which may hold a password.
     Postgres(SecretString),
+}
+
+/// For people: where it is, without password or parameters.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(url) => {
+                let url = url.expose_secret();
+                let url = url.split_once('?').map_or(url, |(base, _)| base);
+                let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+                let (user, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+                let user = user.split(':').next().unwrap_or_default();
+                let at = if user.is_empty() { "" } else { "@" };
+                write!(f, "{scheme}://{user}{at}{place}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_told_without_its_password() {
+        let told = |url: &str| Database::Postgres(url.to_owned().into()).to_string();
+        assert_eq!(told("postgres://me:p@ss@db:5432/app?password=secret"), "postgres://me@db:5432/app");
+        assert_eq!(told("postgres:///app?host=/run"), "postgres:///app");
+    }
 }

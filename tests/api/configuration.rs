@@ -249,3 +249,30 @@ async fn a_socket_is_named_without_a_host() {
     let url = format!("postgres:///{rest}&user=postgres");
     database.app().env("DATABASE_URL", &url).start().await.user("johndoe").await;
 }
+
+/// The records of one database's users would else stand in another one's log.
+#[tokio::test]
+async fn a_journal_of_another_database_stops_the_start() {
+    let _slot = slot().await;
+    let Some(database) = Database::fresh(Backend::Postgresql).await else { return };
+    let app = Database::sqlite().app().start().await;
+    app.register("johndoe").await;
+    let launch = app.launch.clone();
+    drop(app);
+    let elsewhere = launch.clone().env("DATABASE_URL", database.url().unwrap());
+    elsewhere.serve_to_end().refused("DATA_DIR");
+    let create = ["admin", "create", "--username", "jane", "--email", "jane@example.com", "--password-stdin"];
+    elsewhere.command_line(&create, "correct-horse-battery\n").refused("DATA_DIR");
+    assert_eq!(database.scalar("SELECT count(*) FROM users WHERE username = 'jane'").await.as_deref(), Some("0"));
+    let app = launch.start().await;
+    assert_eq!(app.audit("action=REGISTER").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_check_of_the_configuration_writes_nothing() {
+    let _slot = slot().await;
+    let launch = Database::sqlite().app().without("JWT_SECRET_KEY");
+    let exit = launch.command_line(&["config", "check"], "");
+    assert!(exit.code == Some(0) && exit.stdout.contains("would be made"), "{exit:?}");
+    assert!(!launch.data_dir().exists());
+}

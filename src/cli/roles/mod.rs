@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::CliError;
-use super::record::{Recorded, record};
+use super::record::{Recorded, open, record};
 use crate::app::AppError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -58,7 +58,7 @@ pub(super) async fn apply(config: Config, arguments: ApplyArguments) -> Result<(
     let text = read(&arguments.file).map_err(|error| CliError::Failed(format!("{name}: {error}")))?;
     let at_line = |line, why: &str| CliError::Failed(format!("{name}:{line}: {why}"));
     let file = RolesFile::parse(&text).map_err(|fault| at_line(fault.line, &fault.why))?;
-    let store = Store::open(config.store).await.map_err(AppError::from)?;
+    let store = open(&config).await?;
     for attempt in 1.. {
         let present = store.load_policy().await.map_err(failed)?;
         let steps = present.changes_to(&file.wanted, arguments.prune);
