@@ -33,6 +33,8 @@ impl Head {
             begin += end + 1;
             if line == b"\r" {
                 let status = bytes.get(9..12).and_then(number).and_then(|status| u16::try_from(status).ok());
+                // RFC 9110 §8.6: 204 has no content, and does not say so.
+                let content_length = content_length.or((status == Some(204)).then_some(0));
                 return match (status, content_length) {
                     (Some(status), Some(content_length)) => Ok(Some(Self { status, length: begin, content_length })),
                     _ => Err("an answer without status or content-length"),
@@ -52,6 +54,12 @@ impl Head {
 pub(crate) fn get(path: &str, token: Option<&str>) -> Vec<u8> {
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: load\r\n{authorization}\r\n").into_bytes()
+}
+
+/// A request without a body by any method, with a token as its credentials.
+pub(crate) fn change(method: &str, path: &str, token: &str) -> Vec<u8> {
+    let head = "Host: 127.0.0.1\r\nUser-Agent: load\r\nContent-Length: 0\r\n";
+    format!("{method} {path} HTTP/1.1\r\n{head}Authorization: Bearer {token}\r\n\r\n").into_bytes()
 }
 
 /// A `POST` of JSON, as it goes over the wire.

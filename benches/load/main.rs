@@ -13,6 +13,7 @@ mod http;
 mod options;
 mod postgres;
 mod processor;
+mod propagation;
 mod report;
 mod service;
 mod start;
@@ -66,6 +67,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     if options.has(Part::Start) {
         start::measure(&mut report)?;
+    }
+    if options.has(Part::Propagation) {
+        propagation::measure(options, &mut report)?;
     }
     println!("{}", report.text(options));
     Ok(())

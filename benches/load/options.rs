@@ -13,7 +13,8 @@ cargo bench --bench load -- [options]
                     copy:   the same with the copy running, on SQLite and PostgreSQL
                     storm:  GET /auth/me while 50 clients log in
                     start:  time to the first answer, and idle memory
-                    (may be given more than once; all four without it)
+                    propagation: from a role change to its effect on another instance
+                    (may be given more than once; all of them without it)
   --help";
 
 /// A part of the benchmark.
@@ -23,6 +24,7 @@ pub(crate) enum Part {
     Copy,
     Storm,
     Start,
+    Propagation,
 }
 
 /// How to run.
@@ -90,6 +92,7 @@ fn part(name: &str) -> Result<Part, String> {
         "copy" => Ok(Part::Copy),
         "storm" => Ok(Part::Storm),
         "start" => Ok(Part::Start),
-        _ => Err(format!("--only answer, copy, storm or start, not {name:?}")),
+        "propagation" => Ok(Part::Propagation),
+        _ => Err(format!("--only answer, copy, storm, start or propagation, not {name:?}")),
     }
 }

@@ -134,7 +134,7 @@ where
         async move { if is_broken { Err(diesel::result::Error::BrokenTransactionManager) } else { Ok(()) } }.boxed()
     }));
     let manager = AsyncDieselConnectionManager::<C>::new_with_config("", config);
-    Bb8::builder().max_size(size).connection_timeout(timeout).test_on_check_out(false).build_unchecked(manager)
+    Bb8::builder().max_size(size).connection_timeout(timeout).test_on_check_out(true).build_unchecked(manager)
 }
 
 impl From<RunError> for StoreError {

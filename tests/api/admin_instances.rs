@@ -143,3 +143,58 @@ async fn two_instances_close_no_circle_and_leave_an_administrator() {
         one.tell(winner, "PATCH", path, &json!({"is_superuser": true})).await.expect(200);
     }
 }
+
+/// Ends every connection of both instances, the change feeds' too.
+async fn cut(database: &Database) {
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let ended = database.scalar(sql).await.expect("a number");
+    assert!(ended.parse::<u32>().expect("a number") >= 2, "{ended} connections");
+}
+
+/// Makes the change with a connection that is new: what finds the old one dead is 503, and made again.
+async fn administer_again(app: &TestApp, method: &str, path: &str) {
+    let root = app.admin().await;
+    eventually(&format!("{method} {path}"), SOON, || async {
+        let answer = app.ask(root, method, path).await.expect_one_of(&[204, 503]);
+        answer.status == 204
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn instances_agree_within_a_second_also_when_their_connections_were_cut() {
+    let _slot = slot().await;
+    let Some((one, other)) = pair().await else { return };
+    one.make_role("runner", &[]).await;
+    let john = one.holder("johndoe", &["runner"]).await;
+    for (method, path, check, passes) in [
+        ("PUT", "/admin/roles/runner/permissions/runs:delete".to_owned(), "permission=runs:delete", true),
+        ("DELETE", "/admin/roles/runner/permissions/runs:delete".to_owned(), "permission=runs:delete", false),
+        ("PUT", "/admin/roles/runner/includes/analyst".to_owned(), "role=analyst", true),
+        ("DELETE", format!("/admin/users/{}/roles/runner", john.id), "role=analyst", false),
+        ("PUT", format!("/admin/users/{}/roles/runner", john.id), "role=analyst", true),
+    ] {
+        assert_eq!(other.passes(&john, check).await, !passes, "{check}");
+        cut(one.database()).await;
+        administer_again(&one, method, &path).await;
+        assert_eq!(one.passes(&john, check).await, passes, "{check}");
+        soon(&other, &john, check, passes).await;
+    }
+    // A later role of that name starts empty, also where its holders are remembered.
+    cut(one.database()).await;
+    administer_again(&one, "DELETE", "/admin/roles/runner").await;
+    one.make_role("runner", &["runs:delete"]).await;
+    assert!(!one.passes(&john, "permission=runs:delete").await);
+    soon(&other, &john, "role=runner", false).await;
+    assert!(!other.passes(&john, "permission=runs:delete").await);
+    cut(one.database()).await;
+    eventually("the session is ended", SOON, || async {
+        one.post("/auth/logout").bearer(&john.access).send().await.expect_one_of(&[204, 503]).status == 204
+    })
+    .await;
+    eventually("the session is over on the other instance", SOON, || async {
+        other.me(&john.access).await.status == 401
+    })
+    .await;
+}
