@@ -256,10 +256,9 @@ async fn run(backend: Backend, steps: &[Step]) -> Result<(), String> {
     // What the other instance holds is what has to change.
     other.answers(&users).await;
     for (number, step) in steps.iter().enumerate() {
-        match one.make(step).await {
-            Err(ServiceError::Unavailable(error)) => return Err(format!("{step:?}: {error}")),
-            // What does not fit is refused, and then nothing has changed.
-            Ok(()) | Err(_) => {}
+        // What does not fit is refused, and then nothing has changed.
+        if let Err(ServiceError::Unavailable(error)) = one.make(step).await {
+            return Err(format!("{step:?}: {error}"));
         }
         check(&one, &users, &database).await.map_err(|error| format!("after {number} {step:?}: {error}"))?;
     }

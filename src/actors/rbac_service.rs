@@ -1,13 +1,17 @@
 //! Role-based access control as code and endpoints use it: who may what, and
 //! the changes of it. A change holds from the next request on.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Rbac, ServiceError, ServiceResult};
+use serde_json::{Value, json};
+
+use super::{Audit, Rbac, ServiceError, ServiceResult};
 use crate::clock::SharedClock;
-use crate::domain::{Authority, Grant, Permission, PolicyChange, PolicyEffect, Role, RoleName, User, UserId};
-use crate::store::Store;
+use crate::domain::audit::{AuditEntry, Outcome, Source};
+use crate::domain::{Authority, Denial, Grant, Permission, PolicyChange, PolicyEffect, Role, RoleName, User, UserId};
+use crate::store::{Store, StoreResult};
 
 /// Roles, permissions, and who has them. Cheap to clone.
 ///
@@ -18,12 +22,19 @@ pub struct RbacService {
     store: Store,
     rbac: Rbac,
     clock: SharedClock,
+    audit: Option<Audit>,
 }
 
 impl RbacService {
-    /// On a store and its cache.
+    /// On a store and its cache. Changes leave no audit record of their own:
+    /// for endpoints, whose requests are recorded.
     pub fn new(store: Store, rbac: Rbac, clock: SharedClock) -> Self {
-        Self { store, rbac, clock }
+        Self { store, rbac, clock, audit: None }
+    }
+
+    /// The same with a record of each change, refused ones too: for code that no request is recorded for.
+    pub fn recorded(&self, audit: Audit) -> Self {
+        Self { audit: Some(audit), ..self.clone() }
     }
 
     /// Assigns a role to a user. False if they had it: then who assigned it, and when, stay.
@@ -32,9 +43,8 @@ impl RbacService {
     /// No such user or role, a rule forbids it, or the database is away.
     pub async fn assign_role(&self, user: UserId, role: &str, by: Authority) -> ServiceResult<bool> {
         let role = parse_role(role)?;
-        let changed = self.store.assign_role(by, user, role, self.clock.now()).await?;
-        self.rbac.forget_user(user).await?;
-        Ok(changed)
+        let made = self.store.assign_role(by.clone(), user, role.clone(), self.clock.now()).await;
+        self.assigned("ASSIGN_ROLE", &by, user, &role, made).await
     }
 
     /// Takes a role away from a user. False if they did not have it.
@@ -42,9 +52,26 @@ impl RbacService {
     /// # Errors
     /// No such user or role, a rule forbids it, or the database is away.
     pub async fn remove_role(&self, user: UserId, role: &str, by: Authority) -> ServiceResult<bool> {
-        let changed = self.store.revoke_role(by, user, parse_role(role)?).await?;
-        self.rbac.forget_user(user).await?;
-        Ok(changed)
+        let role = parse_role(role)?;
+        let made = self.store.revoke_role(by.clone(), user, role.clone()).await;
+        self.assigned("REVOKE_ROLE", &by, user, &role, made).await
+    }
+
+    async fn assigned(
+        &self,
+        action: &'static str,
+        by: &Authority,
+        user: UserId,
+        role: &RoleName,
+        made: StoreResult<bool>,
+    ) -> ServiceResult<bool> {
+        let made = made.map_err(ServiceError::from);
+        if made.is_ok() {
+            self.rbac.forget_user(user).await?;
+        }
+        let metadata = json!({ "role": role, "changed": made.as_ref().is_ok_and(|changed| *changed) });
+        self.record(by, action, ("user", &user.to_string()), metadata, &made).await?;
+        made
     }
 
     /// Grants a permission, or a wildcard, to a role. False if the role had it.
@@ -102,14 +129,70 @@ impl RbacService {
     /// No such role or permission, a conflict with what there is, a rule forbids
     /// it, or the database is away.
     pub async fn change(&self, changes: Vec<PolicyChange>, by: Authority) -> ServiceResult<Vec<PolicyEffect>> {
-        let effects = self.store.change_policy(by, changes, self.clock.now()).await?;
+        let made = self.store.change_policy(by.clone(), changes.clone(), self.clock.now()).await;
+        let effects = match made.map_err(ServiceError::from) {
+            Ok(effects) => effects,
+            Err(error) => {
+                let refused = Err::<(), _>(error);
+                for change in &changes {
+                    let metadata = Value::Object(change.metadata(&PolicyEffect::Unchanged));
+                    self.record(&by, change.action(), change.resource(), metadata, &refused).await?;
+                }
+                return refused.map(|()| Vec::new());
+            }
+        };
         if effects.iter().any(|effect| matches!(effect, PolicyEffect::RoleDeleted { .. })) {
             self.rbac.forget_all_users().await?;
         }
         if effects.iter().any(PolicyEffect::is_change) {
             self.rbac.reload_policy().await?;
         }
+        for (change, effect) in changes.iter().zip(&effects) {
+            let metadata = Value::Object(change.metadata(effect));
+            self.record(&by, change.action(), change.resource(), metadata, &Ok(())).await?;
+        }
         Ok(effects)
+    }
+
+    async fn record<T>(
+        &self,
+        by: &Authority,
+        action: &'static str,
+        (kind, id): (&'static str, &str),
+        metadata: Value,
+        made: &ServiceResult<T>,
+    ) -> ServiceResult<()> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        let (user_id, username) = match by {
+            // No username has a colon.
+            Authority::System => (None, Some("app:system".to_owned())),
+            Authority::User(id) => (Some(*id), self.rbac.find_user(*id).await?.map(|user| user.username.to_string())),
+        };
+        let outcome = match made {
+            Ok(_) => Outcome::Success,
+            Err(ServiceError::Denied(Denial::LastAdmin)) => Outcome::Failure,
+            Err(ServiceError::Denied(_)) => Outcome::Denied,
+            Err(ServiceError::Unavailable(_)) => Outcome::Error,
+            Err(_) => Outcome::Failure,
+        };
+        let entry = AuditEntry {
+            user_id,
+            username: username.map(Cow::Owned),
+            action: Cow::Borrowed(action),
+            resource_type: Some(Cow::Borrowed(kind)),
+            resource_id: Some(Cow::Owned(id.to_owned())),
+            ip_address: None,
+            user_agent: None,
+            request_method: None,
+            request_path: None,
+            response_status: None,
+            outcome,
+            duration_ms: 0,
+            request_id: None,
+            metadata: Some(Cow::Owned(metadata.to_string())),
+            source: Source::Event,
+        };
+        audit.log(entry).await
     }
 
     /// Makes one change.

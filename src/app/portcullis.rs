@@ -12,11 +12,13 @@ use actix_web_prom::{PrometheusMetrics, PrometheusMetricsBuilder};
 
 use super::AppError;
 use super::start::{bootstrap, check_default_role, check_fingerprint, claim_journal};
-use crate::actors::{Accounts, Audit, Feed, Freshness, Keys, Lifecycle, Passwords, Rbac, RbacService, Tokens};
+use crate::actors::{
+    Accounts, Audit, Feed, Freshness, Keys, Lifecycle, Passwords, Rbac, RbacService, ServiceError, Tokens,
+};
 use crate::api::{self, ApiSettings, Services};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
-use crate::domain::{Authority, Conflict, PolicyChange, parse_description};
+use crate::domain::{Authority, Conflict, FieldError, Permission, PolicyChange, parse_description};
 use crate::guard::{AuditLog, Guards, Naming, Recorder};
 use crate::journal::WorkerJournal;
 use crate::metrics::Metrics;
@@ -58,6 +60,7 @@ pub struct Portcullis(Arc<Inner>);
 
 struct Inner {
     services: web::Data<Services>,
+    rbac: RbacService,
     guards: Guards,
     description: web::Data<utoipa::openapi::OpenApi>,
     http_metrics: PrometheusMetrics,
@@ -159,13 +162,16 @@ impl Portcullis {
 
         let trusted_proxies = config.guard.trusted_proxies.clone();
         let guards = Guards::new(tokens.clone(), rbac.clone(), config.guard, metrics.clone());
+        let rbac_service = RbacService::new(store, rbac.clone(), clock);
+        let recorded =
+            if config.audit.is_enabled { rbac_service.recorded(audit.clone()) } else { rbac_service.clone() };
         let services = web::Data::new(Services {
             accounts,
             audit,
             freshness,
             metrics,
-            rbac: rbac.clone(),
-            rbac_service: RbacService::new(store, rbac, clock),
+            rbac,
+            rbac_service,
             registry,
             settings: config.api.clone(),
             tokens,
@@ -177,6 +183,7 @@ impl Portcullis {
         }
         Ok(Self(Arc::new(Inner {
             services,
+            rbac: recorded,
             guards,
             description: web::Data::new(description),
             http_metrics,
@@ -190,9 +197,9 @@ impl Portcullis {
         })))
     }
 
-    /// Roles, permissions, and who has them.
+    /// Roles, permissions, and who has them. Each change is an audit record.
     pub fn rbac(&self) -> &RbacService {
-        &self.0.services.rbac_service
+        &self.0.rbac
     }
 
     /// Users and their sign-in.
@@ -211,11 +218,15 @@ impl Portcullis {
     /// # Errors
     /// The name is no `resource:action`, or the database is away.
     pub async fn declare_permission(&self, name: &str, description: &str) -> Result<(), AppError> {
-        let name = name.parse().map_err(|error: crate::domain::FieldError| AppError::Configuration(error.message))?;
+        let name: Permission = name.parse().map_err(|error: FieldError| AppError::Configuration(error.message))?;
+        if self.0.services.rbac.policy().permission(&name).is_some() {
+            return Ok(());
+        }
         let description = parse_description(description).map_err(|error| AppError::Configuration(error.message))?;
         let change = PolicyChange::CreatePermission(name, description);
         match self.rbac().change_one(change, Authority::System).await {
-            Ok(_) | Err(crate::actors::ServiceError::Conflict(Conflict::PermissionExists)) => Ok(()),
+            // Another instance was faster.
+            Ok(_) | Err(ServiceError::Conflict(Conflict::PermissionExists)) => Ok(()),
             Err(error) => Err(AppError::failed("a permission can't be declared", error)),
         }
     }

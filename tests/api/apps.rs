@@ -162,6 +162,11 @@ async fn an_app_declares_its_own_permissions() {
     let app = embedded(&[("REQUIRED", "invoices:approve"), ("DECLARED", "invoices:approve")]).expect("starts");
     let root = token(&app, "root_admin", "correct-horse-battery").await;
     assert_eq!(app.status("POST", "/api/projects", &root).await, 201);
+    // What the app's own code changes is on record too.
+    let records = app.call("GET", "/audit/logs?action=CREATE_PERMISSION").bearer(&root).send().await.expect(200).json();
+    let record = &items(&records)[0];
+    assert_eq!((&record["username"], &record["source"]), (&json!("app:system"), &json!("event")), "{record}");
+    assert_eq!(record["resource_id"], "invoices:approve", "{record}");
 }
 
 /// `examples/projects.rs`.
