@@ -3,11 +3,11 @@
 use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest};
 
-use crate::guard::ClientAddress;
+use crate::guard::Origin;
 
 /// The client's address, as the recorder found it.
 pub(super) fn address(request: &HttpRequest) -> Option<String> {
-    request.extensions().get::<ClientAddress>().and_then(|client| client.0).map(|address| address.to_string())
+    request.extensions().get::<Origin>().and_then(|origin| origin.address).map(|address| address.to_string())
 }
 
 /// The client's program, cut at 512 characters.

@@ -9,8 +9,8 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use serde_json::{Map, Value};
 
-use super::recorder::{ClientAddress, bounded, user_agent};
-use super::{Principal, RequestId};
+use super::Principal;
+use super::recorder::{Origin, bounded, user_agent};
 use crate::actors::Audit;
 use crate::domain::audit::{AuditEntry, Outcome, Source};
 use crate::domain::{CustomEvent, UserId, redact};
@@ -71,12 +71,12 @@ impl AuditEvent {
 pub struct AuditLog {
     /// `None`: `ENABLE_AUDIT_LOGGING=false`.
     audit: Option<Audit>,
-    origin: Option<Origin>,
+    request: Option<Request>,
 }
 
 /// The request in which an event happened.
 #[derive(Clone)]
-struct Origin {
+struct Request {
     request_id: Option<String>,
     ip_address: Option<IpAddr>,
     user_agent: Option<String>,
@@ -87,7 +87,7 @@ struct Origin {
 impl AuditLog {
     /// Writes to the given log; without one, nothing is recorded.
     pub fn new(audit: Option<Audit>) -> Self {
-        Self { audit, origin: None }
+        Self { audit, request: None }
     }
 
     /// Records an event, beside the record of the request. Done when it is in the journal.
@@ -100,8 +100,8 @@ impl AuditLog {
         let Some(audit) = &self.audit else { return Ok(()) };
         let CustomEvent { action, resource_type, resource_id, metadata } = event.event;
         let (user_id, username) = event.by.unzip();
-        let origin = self.origin.clone();
-        let request = origin.as_ref();
+        let request = self.request.clone();
+        let request = request.as_ref();
         Ok(audit
             .log(AuditEntry {
                 user_id,
@@ -140,13 +140,14 @@ impl FromRequest for AuditLog {
             return ready(Err(ApiError::Internal("the app has no web::Data<AuditLog>".into())));
         };
         let extensions = request.extensions();
-        let origin = Origin {
-            request_id: extensions.get::<RequestId>().map(|id| id.redacted().into_owned()),
-            ip_address: extensions.get::<ClientAddress>().and_then(|client| client.0),
+        let origin = extensions.get::<Origin>();
+        let request = Request {
+            request_id: origin.map(|origin| origin.request_id.redacted().into_owned()),
+            ip_address: origin.and_then(|origin| origin.address),
             user_agent: user_agent(request.headers()).map(Cow::into_owned),
             method: bounded(request.method().as_str(), 64).into_owned(),
             path: bounded(request.path(), 2048).into_owned(),
         };
-        ready(Ok(Self { audit: log.audit.clone(), origin: Some(origin) }))
+        ready(Ok(Self { audit: log.audit.clone(), request: Some(request) }))
     }
 }

@@ -40,7 +40,7 @@ pub use naming::{Naming, RouteName};
 pub use note::AuditNote;
 pub use principal::Principal;
 #[cfg(feature = "service")]
-pub(crate) use recorder::ClientAddress;
+pub(crate) use recorder::Origin;
 #[cfg(feature = "service")]
 pub use recorder::Recorder;
 #[cfg(feature = "remote")]

@@ -127,11 +127,7 @@ where
             is_preflight: is_preflight(&request),
             ip_address: client::address(&request, &inner.trusted_proxies),
         };
-        {
-            let mut extensions = request.extensions_mut();
-            extensions.insert(ClientAddress(arrival.ip_address));
-            extensions.insert(arrival.request_id.clone());
-        }
+        request.extensions_mut().insert(Origin { address: arrival.ip_address, request_id: arrival.request_id.clone() });
         if !is_registered(&arrival.method) {
             // Any token can be a method: it must not become a metric's label.
             request.head_mut().method = other_method();
@@ -164,9 +160,12 @@ where
     }
 }
 
-/// Where the request comes from, for handlers: see [`client::address`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ClientAddress(pub(crate) Option<std::net::IpAddr>);
+/// Where the request comes from (see [`client::address`]), and its id; for handlers.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) address: Option<std::net::IpAddr>,
+    pub(super) request_id: RequestId,
+}
 
 impl Inner {
     fn is_recorded(&self, arrival: &Arrival, request: &ServiceRequest) -> bool {

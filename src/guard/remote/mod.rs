@@ -11,9 +11,9 @@ mod client;
 mod keys;
 mod settings;
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use quick_cache::sync::Cache;
@@ -28,6 +28,9 @@ use crate::problem::ApiError;
 use crate::verifier::check_times;
 use client::{Answer, Client};
 use keys::Keys;
+
+/// How long a name that the service does not know is not asked about again: it may be made meanwhile.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// As many questions as the service takes at once.
 const MAX_QUESTIONS: usize = 100;
@@ -45,8 +48,8 @@ pub(super) struct Remote {
 #[derive(Default)]
 struct Questions {
     known: Vec<Requirement>,
-    /// What the service does not know: nobody has it.
-    unknown: BTreeSet<String>,
+    /// What the service does not know, since when: nobody has it.
+    unknown: HashMap<Requirement, Instant>,
 }
 
 impl Remote {
@@ -116,15 +119,15 @@ impl Remote {
     fn note_unknown(&self, questions: &[Requirement], places: &[usize]) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         for question in places.iter().filter_map(|place| questions.get(*place)) {
-            log::error!("the service knows no {question:?}: nobody is let in by it until this app is started anew");
+            log::error!("the service knows no {question:?}: nobody is let in by it");
             asked.known.retain(|known| known != question);
-            asked.unknown.insert(format!("{question:?}"));
+            asked.unknown.insert(question.clone(), Instant::now());
         }
     }
 }
 
 impl Questions {
     fn is_unknown(&self, question: &Requirement) -> bool {
-        !self.unknown.is_empty() && self.unknown.contains(&format!("{question:?}"))
+        self.unknown.get(question).is_some_and(|since| since.elapsed() < ASK_AGAIN_AFTER)
     }
 }
