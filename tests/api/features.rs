@@ -14,6 +14,11 @@ on_both_databases! {
         assert!(admin_lists["items"].is_array());
         let verified = app.get("/auth/verify?permission=users:manage&role=admin").send().await.expect(200);
         assert_eq!(verified.header("x-username"), Some("anonymous"));
+        // A superuser who has no account: what it changes, it changes for the system.
+        app.post("/admin/roles").json(&json!({"name": "editor", "permissions": ["projects:*"]})).send().await.expect(201);
+        let john = app.register("johndoe").await;
+        app.call("PUT", &format!("/admin/users/{john}/roles/editor")).send().await.expect(204);
+        app.delete(&format!("/admin/users/{john}")).send().await.expect(204);
         app.get("/nowhere").send().await.problem_of(404);
         app.get("/auth/verify?permission=nonsense").send().await.problem_of(422);
         let logs = app.get("/audit/logs?action=VERIFY").send().await.expect(200).json();
