@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::SemaphorePermit;
 
 use crate::support::{Account, Call, Database, SECRET, TestApp, eventually, items, slot};
 
@@ -28,6 +29,12 @@ fn built() -> &'static Path {
         }
         Path::new(env!("CARGO_BIN_EXE_portcullis")).with_file_name("")
     })
+}
+
+/// The build takes minutes on a fresh machine: nobody else waits for it.
+async fn slot_once_built() -> SemaphorePermit<'static> {
+    tokio::task::spawn_blocking(built).await.expect("builds");
+    slot().await
 }
 
 /// One of the apps, running; it dies with the test.
@@ -97,7 +104,7 @@ async fn token(app: &HostApp, name: &str, password: &str) -> String {
 
 #[tokio::test]
 async fn an_app_with_everything_in_one_process() {
-    let _slot = slot().await;
+    let _slot = slot_once_built().await;
     let app = embedded(&[]).expect("starts");
     let user =
         app.call("POST", "/auth/register").json(&TestApp::registration("johndoe")).send().await.expect(201).json();
@@ -141,7 +148,7 @@ async fn an_app_with_everything_in_one_process() {
 
 #[tokio::test]
 async fn a_route_that_requires_what_there_is_not_stops_the_start() {
-    let _slot = slot().await;
+    let _slot = slot_once_built().await;
     let Err(log) = embedded(&[("REQUIRED", "projcts:create")]) else {
         // The address is bound before the routes are made.
         let app = embedded(&[("REQUIRED", "projcts:create")]).ok();
@@ -158,7 +165,7 @@ async fn a_route_that_requires_what_there_is_not_stops_the_start() {
 
 #[tokio::test]
 async fn an_app_declares_its_own_permissions() {
-    let _slot = slot().await;
+    let _slot = slot_once_built().await;
     let app = embedded(&[("REQUIRED", "invoices:approve"), ("DECLARED", "invoices:approve")]).expect("starts");
     let root = token(&app, "root_admin", "correct-horse-battery").await;
     assert_eq!(app.status("POST", "/api/projects", &root).await, 201);
@@ -172,7 +179,7 @@ async fn an_app_declares_its_own_permissions() {
 /// `examples/projects.rs`.
 #[tokio::test]
 async fn the_example_guards_its_routes_and_names_its_records() {
-    let _slot = slot().await;
+    let _slot = slot_once_built().await;
     let app = HostApp::launch("examples/projects", SETTINGS).expect("starts");
     let user =
         app.call("POST", "/auth/register").json(&TestApp::registration("johndoe")).send().await.expect(201).json();
@@ -229,7 +236,7 @@ async fn holds_within_the_bound(app: &HostApp, what: &str, path: &str, who: &Acc
 
 #[tokio::test]
 async fn an_app_that_only_verifies_lets_in_and_refuses_as_the_service_would() {
-    let _slot = slot().await;
+    let _slot = slot_once_built().await;
     let (service, app) = verifying().await;
     let john = service.user("johndoe").await;
 
@@ -271,7 +278,7 @@ async fn an_app_that_only_verifies_lets_in_and_refuses_as_the_service_would() {
 
 #[tokio::test]
 async fn with_the_service_away_what_is_held_stands_for_its_time_and_no_longer() {
-    let _slot = slot().await;
+    let _slot = slot_once_built().await;
     let (mut service, app) = verifying().await;
     let john = service.user("johndoe").await;
     assert_eq!(app.status("GET", "/reports", &john.access).await, 200);
