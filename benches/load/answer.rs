@@ -1,8 +1,8 @@
 //! `GET /auth/me` with everything on, against the bare handler, in alternating rounds: with the copy of
 //! the audit records to the database held back, and with it running on SQLite and on PostgreSQL.
 
+use crate::cluster::Cluster;
 use crate::options::{Options, Part};
-use crate::postgres::Cluster;
 use crate::processor;
 use crate::report::{Report, median, whole};
 use crate::service::Server;
@@ -41,7 +41,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> Result<(), Fail
     }
     if options.has(Part::Copy) {
         plan.push(Series::new(Copy::Running, 0));
-        match Cluster::start()? {
+        match Cluster::start(&[])? {
             Some(cluster) => {
                 subjects.push(Subject::start("PostgreSQL", Some(cluster))?);
                 plan.push(Series::new(Copy::Running, 1));

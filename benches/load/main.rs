@@ -9,9 +9,10 @@
 mod answer;
 mod bare;
 mod client;
+#[path = "../../tests/support/cluster.rs"]
+mod cluster;
 mod http;
 mod options;
-mod postgres;
 mod processor;
 mod propagation;
 mod report;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::client::Load;
+use crate::cluster::Cluster;
 use crate::options::Options;
-use crate::postgres::Cluster;
 use crate::report::{Report, whole};
 use crate::service::Server;
 use crate::{Failure, http, progress};
@@ -26,13 +26,13 @@ const MOST: Duration = Duration::from_secs(1);
 /// # Errors
 /// A server fails, or a change never holds.
 pub(crate) fn measure(_: &Options, report: &mut Report) -> Result<(), Failure> {
-    let Some(cluster) = Cluster::start()? else {
+    let Some(cluster) = Cluster::start(&[])? else {
         report.heading("From one instance to another: not measured, there is no PostgreSQL");
         return Ok(());
     };
     let homes = [tempfile::tempdir()?, tempfile::tempdir()?];
-    let one = Server::ours(homes[0].path(), Some(&cluster.url()), 10)?;
-    let other = Server::ours(homes[1].path(), Some(&cluster.url()), 10)?;
+    let one = Server::ours(homes[0].path(), Some(&cluster.url("postgres")), 10)?;
+    let other = Server::ours(homes[1].path(), Some(&cluster.url("postgres")), 10)?;
     let root = token(one.address, &Server::login_request())?;
     let registration = json!({"username": "johndoe", "email": "john@example.com", "password": "securepassword123"});
     let (_, user) = http::fetch(one.address, &http::post("/auth/register", &registration))?;

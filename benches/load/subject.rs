@@ -7,8 +7,8 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 
 use crate::client::{Load, Running, Window};
+use crate::cluster::Cluster;
 use crate::options::Options;
-use crate::postgres::Cluster;
 use crate::processor::{self, Spent};
 use crate::service::Server;
 use crate::{Failure, http};
@@ -101,7 +101,8 @@ impl Subject {
     /// It does not start.
     pub(crate) fn start(name: &'static str, cluster: Option<Cluster>) -> Result<Self, Failure> {
         let home = tempfile::Builder::new().prefix("portcullis-load.").tempdir()?;
-        let server = Server::ours(home.path(), cluster.as_ref().map(Cluster::url).as_deref(), BCRYPT_COST)?;
+        let url = cluster.as_ref().map(|cluster| cluster.url("postgres"));
+        let server = Server::ours(home.path(), url.as_deref(), BCRYPT_COST)?;
         let request = server.me_request()?;
         // The login.
         Ok(Self { name, server, request, cluster, home, recorded: 1 })
@@ -120,7 +121,7 @@ impl Subject {
         running.pass(WARM_UP)?;
         let observe = || {
             let count = self.server.audit_count()?;
-            let database = self.cluster.as_ref().map(|cluster| processor::spent_with_children(cluster.pid()?));
+            let database = self.cluster.as_ref().map(|cluster| processor::spent_with_children(postmaster(cluster)?));
             Ok((count.written, database.transpose()?, Spent::of(self.server.pid())?, Spent::of_this_process()?))
         };
         let (window, before, after) = running.record(options.window, observe)?;
@@ -165,4 +166,10 @@ fn lock_audit_log(home: &Path) -> Result<SqliteConnection, Failure> {
 
 fn microseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
+}
+
+/// The process whose children are the server's others.
+fn postmaster(cluster: &Cluster) -> Result<u32, Failure> {
+    let text = std::fs::read_to_string(cluster.folder().join("data/postmaster.pid"))?;
+    Ok(text.lines().next().unwrap_or_default().trim().parse()?)
 }

@@ -241,12 +241,12 @@ async fn a_sqlite_database_may_stand_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_socket_is_named_without_a_host() {
+async fn a_socket_takes_the_place_of_the_host() {
     let _slot = slot().await;
     let Some(database) = Database::fresh(Backend::Postgresql).await else { return };
     // Only the private server of the tests is known to have one.
-    let Some(rest) = database.url().and_then(|url| url.strip_prefix("postgres://postgres@localhost/")) else { return };
-    let url = format!("postgres:///{rest}&user=postgres");
+    let Some(rest) = database.url().and_then(|url| url.strip_prefix("postgres:///")) else { return };
+    let url = format!("postgres://postgres@localhost/{rest}");
     database.app().env("DATABASE_URL", &url).start().await.user("johndoe").await;
 }
 

@@ -6,9 +6,9 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Nullable, Text};
 use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use super::{Launch, postgres};
+use super::Launch;
+use super::postgres::{FreshDatabase, query};
 
 /// The two databases that every rule holds on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +17,11 @@ pub(crate) enum Backend {
     Postgresql,
 }
 
-/// One database: on SQLite files in its home folder, on PostgreSQL named by a URL.
+/// One database: on SQLite files in its home folder, on PostgreSQL one of the server's.
 #[derive(Clone)]
 pub(crate) struct Database {
     home: Arc<TempDir>,
-    url: Option<String>,
+    postgres: Option<Arc<FreshDatabase>>,
 }
 
 #[derive(QueryableByName)]
@@ -33,25 +33,25 @@ struct Cell {
 impl Database {
     /// An empty one, or none where there is no server.
     pub(crate) async fn fresh(backend: Backend) -> Option<Self> {
-        let url = match backend {
+        let postgres = match backend {
             Backend::Sqlite => None,
-            Backend::Postgresql => Some(postgres::fresh_database().await?),
+            Backend::Postgresql => Some(Arc::new(FreshDatabase::create().await?)),
         };
-        Some(Self { home: new_home(), url })
+        Some(Self { home: new_home(), postgres })
     }
 
     /// An empty SQLite database, for what does not depend on the database.
     pub(crate) fn sqlite() -> Self {
-        Self { home: new_home(), url: None }
+        Self { home: new_home(), postgres: None }
     }
 
     pub(crate) fn backend(&self) -> Backend {
-        if self.url.is_some() { Backend::Postgresql } else { Backend::Sqlite }
+        if self.postgres.is_some() { Backend::Postgresql } else { Backend::Sqlite }
     }
 
     /// The `DATABASE_URL`; SQLite's default needs none.
     pub(crate) fn url(&self) -> Option<&str> {
-        self.url.as_deref()
+        self.postgres.as_deref().map(FreshDatabase::url)
     }
 
     /// An instance in the database's own home, with the usual settings.
@@ -66,25 +66,25 @@ impl Database {
 
     /// Runs statements in the main database, on PostgreSQL or SQLite as it is.
     pub(crate) async fn execute(&self, sql: &str) {
-        match &self.url {
+        match self.url() {
             None => self.open_sqlite("portcullis.db").batch_execute(sql).expect("statements that hold"),
-            Some(url) => drop(postgres_query(url, sql).await),
+            Some(url) => drop(query(url, sql).await),
         }
     }
 
     /// The one value that the query gives in the main database, as text.
     pub(crate) async fn scalar(&self, sql: &str) -> Option<String> {
-        match &self.url {
+        match self.url() {
             None => self.sqlite_scalar("portcullis.db", sql),
-            Some(url) => postgres_query(url, sql).await,
+            Some(url) => query(url, sql).await,
         }
     }
 
     /// The one value that the query gives where the audit log is stored, as text.
     pub(crate) async fn audit_scalar(&self, sql: &str) -> Option<String> {
-        match &self.url {
+        match self.url() {
             None => self.sqlite_scalar("audit.db", sql),
-            Some(url) => postgres_query(url, sql).await,
+            Some(url) => query(url, sql).await,
         }
     }
 
@@ -106,19 +106,9 @@ impl Database {
         self.execute(&format!("UPDATE refresh_tokens SET rotated_at = {earlier} WHERE session_id = {session}")).await;
     }
 
-    /// Takes the database away from the service, or gives it back (PostgreSQL): no connection is let in,
-    /// and those that are there end.
+    /// Takes the database away from the service, or gives it back (PostgreSQL).
     pub(crate) async fn set_away(&self, is_away: bool) {
-        let url = self.url().expect("a PostgreSQL database");
-        let name =
-            url.rsplit('/').find_map(|part| part.split('?').next().filter(|name| name.starts_with("portcullis_test_")));
-        let name = name.expect("a test's own database");
-        let maintenance = postgres::maintenance_url();
-        postgres_query(maintenance, &format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {}", !is_away)).await;
-        if is_away {
-            let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'");
-            postgres_query(maintenance, &end).await;
-        }
+        self.postgres.as_ref().expect("a PostgreSQL database").set_away(is_away).await;
     }
 
     fn open_sqlite(&self, file: &str) -> SqliteConnection {
@@ -137,17 +127,4 @@ impl Database {
 
 fn new_home() -> Arc<TempDir> {
     Arc::new(tempfile::Builder::new().prefix("portcullis-test").tempdir().expect("a temporary folder"))
-}
-
-/// The first value of the first row, as text.
-pub(super) async fn postgres_query(url: &str, sql: &str) -> Option<String> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connects");
-    let driver = tokio::spawn(connection);
-    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    drop(client);
-    driver.await.expect("does not panic").expect("ends well");
-    messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
-    })
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod cluster;
 mod database;
 mod http;
 mod postgres;

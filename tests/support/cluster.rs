@@ -1,7 +1,7 @@
-//! A private PostgreSQL cluster on a Unix socket, with its defaults: what is committed is on the disk.
+//! A private PostgreSQL cluster, on a Unix socket in a temporary folder and nowhere else.
 //!
-//! The cluster is on a temporary folder and serves nobody else. A shell that waits on a pipe from us
-//! stops it and removes the folder when the pipe closes, which it does however this process ends.
+//! A shell that waits on a pipe from us stops it and removes the folder when the pipe closes, which it
+//! does however this process ends.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -10,38 +10,41 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::Failure;
-
+/// What stops the cluster: reads until the end of its input, which nobody ever writes to.
 const WATCHER: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
-"$@" stop -s -D "$CLUSTER/data" -m fast
+"$@" stop -s -D "$CLUSTER/data" -m immediate
 rm -rf "$CLUSTER"
 "#;
 
-/// A running cluster; stopped when dropped.
+/// A running cluster; stopped when dropped, and when the process ends.
+#[derive(Debug)]
 pub(crate) struct Cluster {
     folder: PathBuf,
+    /// Held for its standard input, which is the pipe.
     watcher: Child,
 }
 
 impl Cluster {
-    /// Starts one; `None` where there are no server binaries.
+    /// Starts one with these settings; `None` where there are no server binaries.
     ///
     /// # Errors
     /// There are, but they fail.
-    pub(crate) fn start() -> Result<Option<Self>, Failure> {
+    pub(crate) fn start(settings: &[&str]) -> Result<Option<Self>, String> {
         let Some(binaries) = binaries() else { return Ok(None) };
         // A socket's path is limited to 107 bytes, so not under a long TMPDIR.
-        let folder = tempfile::Builder::new().prefix("portcullis-pg.").tempdir_in("/tmp")?;
+        let folder = tempfile::Builder::new().prefix("portcullis-pg.").tempdir_in("/tmp").map_err(text)?;
         if is_root() {
             done(Command::new("chown").arg("postgres:").arg(folder.path()))?;
         }
         let data = folder.path().join("data");
-        let initdb = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "-D"];
+        let initdb = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"];
         done(tool(&binaries, "initdb").args(initdb).arg(&data))?;
         let cluster = Self::watched(folder, &binaries)?;
-        let options = format!("-c listen_addresses='' -c unix_socket_directories={}", cluster.folder.display());
+        let socket = format!("unix_socket_directories={}", cluster.folder.display());
+        let options: String =
+            ["listen_addresses=''", &socket].iter().chain(settings).map(|setting| format!("-c {setting} ")).collect();
         let mut start = tool(&binaries, "pg_ctl");
         start.args(["start", "-w", "-s", "-D"]).arg(&data).arg("-l").arg(cluster.folder.join("log"));
         done(start.args(["-o", &options]))?;
@@ -49,7 +52,7 @@ impl Cluster {
     }
 
     /// From here on the watcher stops the cluster and removes the folder.
-    fn watched(folder: TempDir, binaries: &Path) -> Result<Self, Failure> {
+    fn watched(folder: TempDir, binaries: &Path) -> Result<Self, String> {
         let stop = tool(binaries, "pg_ctl");
         let watcher = Command::new("sh")
             .args(["-c", WATCHER, "sh"])
@@ -62,22 +65,20 @@ impl Cluster {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()?;
+            .spawn()
+            .map_err(text)?;
         Ok(Self { folder: folder.keep(), watcher })
     }
 
-    /// The `DATABASE_URL` of its database.
-    pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@localhost/postgres?host={}", self.folder.display())
+    /// The `DATABASE_URL` of one of its databases. It names no host but the socket: another server may
+    /// listen on this machine, and must not be asked.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres:///{database}?host={}&user=postgres", self.folder.display())
     }
 
-    /// Of the process whose children are the server's others.
-    ///
-    /// # Errors
-    /// The server is gone.
-    pub(crate) fn pid(&self) -> Result<u32, Failure> {
-        let text = fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
-        Ok(text.lines().next().unwrap_or_default().trim().parse()?)
+    /// Where it is: `data`, and the server's `log`.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 }
 
@@ -120,13 +121,17 @@ fn is_root() -> bool {
 }
 
 /// Runs a program whose output is of interest only where it fails.
-fn done(command: &mut Command) -> Result<(), Failure> {
+fn done(command: &mut Command) -> Result<(), String> {
     // Not `output()`: a server started in the background would hold its pipes open.
-    let log = tempfile::NamedTempFile::new()?;
-    command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?);
-    let status = command.status()?;
+    let log = tempfile::NamedTempFile::new().map_err(text)?;
+    command.stdin(Stdio::null()).stdout(log.reopen().map_err(text)?).stderr(log.reopen().map_err(text)?);
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() {
         return Ok(());
     }
-    Err(format!("{command:?}: {status}: {}", fs::read_to_string(log.path())?).into())
+    Err(format!("{command:?}: {status}: {}", fs::read_to_string(log.path()).unwrap_or_default()))
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
