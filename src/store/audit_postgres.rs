@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{NOT_OURS, NewRow, Numbered, split};
+use super::audit_row::{NOT_OURS, NewRow, Numbered, split};
 use super::schema::{audit_logs, audit_writers};
 use super::types::{DbId, Id, Instant};
 use crate::domain::WriterId;

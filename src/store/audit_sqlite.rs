@@ -7,7 +7,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Integer, Nullable, SmallInt, Text};
 use diesel::sqlite::Sqlite;
 
-use super::audit::{NOT_OURS, NewRow, Numbered, split};
+use super::audit_row::{NOT_OURS, NewRow, Numbered, split};
 use super::schema::{audit_logs, audit_writers};
 use super::types::{DbId, Id, Instant};
 use crate::domain::WriterId;

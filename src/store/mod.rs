@@ -5,6 +5,8 @@
 
 mod audit;
 mod audit_postgres;
+mod audit_row;
+mod audit_sink;
 mod audit_sqlite;
 mod change;
 mod clocks;
@@ -29,7 +31,8 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-pub use audit::{AuditError, AuditSink, Numbered};
+pub use audit_row::Numbered;
+pub use audit_sink::{AuditError, AuditSink};
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
 pub use settings::{Database, StoreSettings};

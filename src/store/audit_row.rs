@@ -1,0 +1,117 @@
+//! A row of the audit log, as it is written and as it is read.
+
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+
+use super::schema::audit_logs;
+use super::types::{DbId, DbTime};
+use crate::domain::audit::{AuditRecord, Outcome, Source};
+
+/// A record with its number in its writer's sequence.
+pub type Numbered = (u64, AuditRecord);
+
+/// A record as it is inserted; the text is borrowed.
+pub(super) struct NewRow<'a> {
+    pub(super) id: DbId,
+    pub(super) writer_id: DbId,
+    pub(super) seq: i64,
+    pub(super) timestamp: DbTime,
+    pub(super) user_id: Option<DbId>,
+    pub(super) username: Option<&'a str>,
+    pub(super) action: &'a str,
+    pub(super) resource_type: Option<&'a str>,
+    pub(super) resource_id: Option<&'a str>,
+    pub(super) ip_address: Option<&'a str>,
+    pub(super) user_agent: Option<&'a str>,
+    pub(super) request_method: Option<&'a str>,
+    pub(super) request_path: Option<&'a str>,
+    pub(super) response_status: Option<i16>,
+    pub(super) outcome: &'static str,
+    pub(super) duration_ms: i32,
+    pub(super) request_id: Option<&'a str>,
+    pub(super) metadata: String,
+    pub(super) source: &'static str,
+}
+
+impl<'a> NewRow<'a> {
+    pub(super) fn of(writer_id: DbId, (seq, record): &'a Numbered) -> Self {
+        Self {
+            id: record.id.into(),
+            writer_id,
+            seq: i64::try_from(*seq).unwrap_or(i64::MAX),
+            timestamp: record.timestamp.into(),
+            user_id: record.user_id.map(Into::into),
+            username: record.username.as_deref(),
+            action: &record.action,
+            resource_type: record.resource_type.as_deref(),
+            resource_id: record.resource_id.as_deref(),
+            ip_address: record.ip_address.as_deref(),
+            user_agent: record.user_agent.as_deref(),
+            request_method: record.request_method.as_deref(),
+            request_path: record.request_path.as_deref(),
+            response_status: record.response_status.and_then(|status| i16::try_from(status).ok()),
+            outcome: record.outcome.as_str(),
+            duration_ms: i32::try_from(record.duration_ms).unwrap_or(i32::MAX),
+            request_id: record.request_id.as_deref(),
+            metadata: record.metadata.to_string(),
+            source: record.source.as_str(),
+        }
+    }
+}
+
+/// What a batch's transaction ends with where the database has its numbers from somebody else.
+pub(super) const NOT_OURS: DieselError = DieselError::RollbackTransaction;
+
+/// Splits a batch after the number that the database has: the id of the last record up to it, which must be
+/// there then, and the records that come after it.
+pub(super) fn split(records: &[Numbered], last: i64) -> (Option<DbId>, &[Numbered]) {
+    let last = u64::try_from(last).unwrap_or(0);
+    let (known, fresh) = records.split_at(records.partition_point(|(seq, _)| *seq <= last));
+    (known.last().map(|(_, record)| record.id.into()), fresh)
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = audit_logs)]
+pub(super) struct AuditRow {
+    id: DbId,
+    timestamp: DbTime,
+    user_id: Option<DbId>,
+    username: Option<String>,
+    action: String,
+    resource_type: Option<String>,
+    resource_id: Option<String>,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    request_method: Option<String>,
+    request_path: Option<String>,
+    response_status: Option<i16>,
+    outcome: String,
+    duration_ms: i32,
+    request_id: Option<String>,
+    metadata: String,
+    source: String,
+}
+
+impl From<AuditRow> for AuditRecord {
+    fn from(row: AuditRow) -> Self {
+        Self {
+            id: row.id.into(),
+            timestamp: row.timestamp.into(),
+            user_id: row.user_id.map(Into::into),
+            username: row.username.map(Into::into),
+            action: row.action.into(),
+            resource_type: row.resource_type.map(Into::into),
+            resource_id: row.resource_id.map(Into::into),
+            ip_address: row.ip_address.map(Into::into),
+            user_agent: row.user_agent.map(Into::into),
+            request_method: row.request_method.map(Into::into),
+            request_path: row.request_path.map(Into::into),
+            response_status: row.response_status.and_then(|status| u16::try_from(status).ok()),
+            outcome: Outcome::parse(&row.outcome),
+            duration_ms: u32::try_from(row.duration_ms).unwrap_or(0),
+            request_id: row.request_id.map(Into::into),
+            metadata: serde_json::from_str(&row.metadata).unwrap_or_default(),
+            source: Source::parse(&row.source),
+        }
+    }
+}

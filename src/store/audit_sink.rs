@@ -1,0 +1,162 @@
+//! Batches of audit records into the database, exactly once.
+//!
+//! The one place where the two databases differ: SQLite keeps the log in a
+//! file of its own and takes rows one by one in one transaction, PostgreSQL
+//! takes a whole batch as arrays in one statement.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::audit_row::Numbered;
+use super::connect;
+use super::migrate::audit_path;
+use super::pool::Pools;
+use super::schema::audit_writers;
+use super::settings::Database;
+use super::types::DbId;
+use super::{Store, StoreError, audit_postgres, audit_sqlite};
+use crate::domain::WriterId;
+
+/// Why a batch is not in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The database is away or can't write: try again, in order.
+    #[error("the audit log can't be written: {0}")]
+    Unavailable(String),
+    /// The database has records under this writer's numbers that are not its own: another process
+    /// has its journal too, as where `DATA_DIR` was copied.
+    #[error("another process writes as audit writer {0}: is DATA_DIR a copy of another instance's?")]
+    Fenced(WriterId),
+    /// A record of it is refused for what it says.
+    #[error("the audit log refuses a record: {0}")]
+    Refused(String),
+}
+
+/// Writes batches on a connection of its own, outside the pool.
+pub struct AuditSink {
+    pools: Arc<Pools>,
+    connection: Option<Connection>,
+}
+
+enum Connection {
+    Sqlite(Box<SqliteConnection>),
+    Postgres(Box<AsyncPgConnection>),
+}
+
+impl Store {
+    /// What writes the audit log.
+    pub fn audit_sink(&self) -> AuditSink {
+        AuditSink { pools: Arc::clone(&self.pools), connection: None }
+    }
+}
+
+impl AuditSink {
+    /// What the database has of each writer.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn committed(&mut self) -> Result<HashMap<WriterId, u64>, AuditError> {
+        let query = audit_writers::table.select((audit_writers::writer_id, audit_writers::last_seq));
+        let rows: Vec<(DbId, i64)> = match self.connect().await? {
+            Connection::Sqlite(connection) => diesel::RunQueryDsl::load(query, &mut **connection),
+            Connection::Postgres(connection) => query.load(&mut **connection).await,
+        }
+        .map_err(|error| unavailable(&error))?;
+        Ok(rows.into_iter().map(|(writer, seq)| (writer.into(), u64::try_from(seq).unwrap_or(0))).collect())
+    }
+
+    /// Writes what the database does not have yet of these records, in one
+    /// transaction that also moves the writer's number: a repeat adds nothing.
+    ///
+    /// # Errors
+    /// `Refused`: a record's content; `Fenced`: somebody else writes as this writer; `Unavailable`:
+    /// anything else. Nothing is written then.
+    pub async fn insert(&mut self, writer: WriterId, records: &[Numbered]) -> Result<(), AuditError> {
+        let Some((last, _)) = records.last() else { return Ok(()) };
+        let last = i64::try_from(*last).unwrap_or(i64::MAX);
+        let timeout = self.pools.settings.timeout;
+        let inserted = match self.connect().await? {
+            Connection::Sqlite(connection) => audit_sqlite::insert(connection, writer, records, last),
+            Connection::Postgres(connection) => {
+                let work = audit_postgres::insert(connection, writer, records, last);
+                match tokio::time::timeout(timeout * 4, work).await {
+                    Ok(inserted) => inserted,
+                    Err(_) => {
+                        self.connection = None;
+                        return Err(AuditError::Unavailable("no answer in time".into()));
+                    }
+                }
+            }
+        };
+        inserted.map_err(|error| {
+            let error = match error {
+                DieselError::RollbackTransaction => AuditError::Fenced(writer),
+                error => classify(&error),
+            };
+            if matches!(error, AuditError::Unavailable(_)) {
+                self.connection = None;
+            }
+            error
+        })
+    }
+
+    async fn connect(&mut self) -> Result<&mut Connection, AuditError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.open().await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    async fn open(&self) -> Result<Connection, AuditError> {
+        let away = |error: &dyn std::fmt::Display| AuditError::Unavailable(error.to_string());
+        match &self.pools.settings.database {
+            Database::Sqlite(path) => {
+                let connection = connect::sqlite(&audit_path(path)).map_err(|error| away(&error))?;
+                Ok(Connection::Sqlite(Box::new(connection)))
+            }
+            Database::Postgres(url) => {
+                let (url, timeout) = (url.clone(), self.pools.settings.timeout);
+                let opened = self
+                    .pools
+                    .run(async move {
+                        let patience = timeout.max(Duration::from_secs(5)) * 4;
+                        let connection = connect::postgres(&url, patience).await;
+                        connection.map_err(|error| StoreError::Unavailable(error.to_string()))
+                    })
+                    .await;
+                opened.map(|connection| Connection::Postgres(Box::new(connection))).map_err(|error| away(&error))
+            }
+        }
+    }
+}
+
+/// What is wrong with the content is told apart from what is wrong with the
+/// database: only the first may ever set a record aside.
+fn classify(error: &DieselError) -> AuditError {
+    let is_content = match error {
+        DieselError::DatabaseError(kind, info) => match kind {
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::ForeignKeyViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation => true,
+            DatabaseErrorKind::Unknown => {
+                let message = info.message();
+                message.contains("invalid byte sequence") || message.contains("out of range")
+            }
+            _ => false,
+        },
+        DieselError::SerializationError(_) => true,
+        _ => false,
+    };
+    if is_content { AuditError::Refused(error.to_string()) } else { unavailable(error) }
+}
+
+fn unavailable(error: &DieselError) -> AuditError {
+    AuditError::Unavailable(error.to_string())
+}
