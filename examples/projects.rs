@@ -16,7 +16,8 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use portcullis::config::Config;
 use portcullis::domain::UserId;
 use portcullis::{
-    Allowed, ApiError, AuditEvent, AuditLog, Portcullis, Principal, require_any, require_permission, require_role,
+    Allowed, ApiError, AuditEvent, AuditLog, Portcullis, Principal, require_any, require_authentication,
+    require_permission, require_role,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
@@ -91,11 +92,17 @@ async fn delete_project(
 // --- Runs and reports: the handler's argument is the guard. ---
 
 portcullis::requirement!(ReadRuns = permission "runs:read");
+portcullis::requirement!(ReadReports = permission "reports:read");
 portcullis::requirement!(ExportReports = all "reports:read", "reports:export");
 
 #[utoipa::path(get, path = "/api/runs", tag = "Runs", responses((status = 200, description = "All runs")))]
 async fn list_runs(_: Allowed<ReadRuns>) -> HttpResponse {
     HttpResponse::Ok().json(["run 1"])
+}
+
+#[utoipa::path(get, path = "/api/reports", tag = "Reports", responses((status = 200, description = "All reports")))]
+async fn list_reports(_: Allowed<ReadReports>) -> HttpResponse {
+    HttpResponse::Ok().json(["report 7"])
 }
 
 #[utoipa::path(get, path = "/api/reports/{id}/export", tag = "Reports", params(("id" = u32, Path)),
@@ -125,27 +132,41 @@ async fn delete_user(
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Projects", description = "An application with Portcullis inside."),
-    paths(create_project, list_projects, delete_project, list_runs, export_report, list_models, delete_user)
+    paths(
+        create_project,
+        list_projects,
+        delete_project,
+        list_runs,
+        list_reports,
+        export_report,
+        list_models,
+        delete_user
+    )
 )]
 struct Api;
 
 fn routes(cfg: &mut web::ServiceConfig) {
-    cfg.service(
-        web::resource("/api/projects")
-            .route(web::post().to(create_project).wrap(require_permission("projects:create")))
-            .route(web::get().to(list_projects).wrap(require_permission("projects:read"))),
-    )
-    .service(
-        web::resource("/api/projects/{id}")
-            .route(web::delete().to(delete_project).wrap(require_permission("projects:update"))),
-    )
-    .route("/api/runs", web::get().to(list_runs))
-    .route("/api/reports/{id}/export", web::get().to(export_report))
-    .service(
-        web::resource("/api/models")
-            .route(web::get().to(list_models).wrap(require_any(["models:read", "models:manage"]))),
-    )
-    .route("/users/{user_id}", web::delete().to(delete_user).wrap(require_role("admin")));
+    // The scope asks for a token before any route is looked for: without one, every path and method
+    // below `/api` is 401, also those that there are not. What else is needed stands at each route.
+    let api = web::scope("/api")
+        .wrap(require_authentication())
+        .service(
+            web::resource("/projects")
+                .route(web::post().to(create_project).wrap(require_permission("projects:create")))
+                .route(web::get().to(list_projects).wrap(require_permission("projects:read"))),
+        )
+        .service(
+            web::resource("/projects/{id}")
+                .route(web::delete().to(delete_project).wrap(require_permission("projects:update"))),
+        )
+        .service(web::resource("/runs").get(list_runs))
+        .service(web::resource("/reports").get(list_reports))
+        .service(web::resource("/reports/{id}/export").get(export_report))
+        .service(
+            web::resource("/models")
+                .route(web::get().to(list_models).wrap(require_any(["models:read", "models:manage"]))),
+        );
+    cfg.service(api).route("/users/{user_id}", web::delete().to(delete_user).wrap(require_role("admin")));
 }
 
 #[actix_web::main]
@@ -158,6 +179,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let inside = portcullis.clone();
     let server = HttpServer::new(move || {
         App::new()
+            .wrap(inside.cors())
+            .wrap(inside.http_metrics())
+            // The last wrap is the outermost: what the others answer is recorded too.
             .wrap(inside.recorder())
             .app_data(projects.clone())
             .app_data(web::Data::new(inside.clone()))

@@ -62,6 +62,10 @@ pub mod guide {}
 #[doc = include_str!("../docs/library.md")]
 struct Guide;
 
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(feature = "service")]
 pub use app::Portcullis;
 pub use domain::{Permission, RoleName};

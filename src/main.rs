@@ -4,18 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use portcullis::cli::Cli;
+use portcullis::config::start_logging;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // `.env` may say what is logged; a bad line in it is told by the configuration.
-    let _ = dotenvy::dotenv();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_timestamp_millis()
-        .init();
-    match cli.run() {
+    match start_logging().map_err(Into::into).and_then(|()| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("portcullis: {error}");

@@ -34,9 +34,27 @@ impl Metrics {
     /// A name is taken in that registry.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
-            logins: counters(registry, "logins_total", "Sign-ins by result", "result")?,
-            tokens_issued: counters(registry, "tokens_issued_total", "Tokens issued by use", "use")?,
-            tokens_refused: counters(registry, "tokens_refused_total", "Tokens refused by reason", "reason")?,
+            logins: counters(
+                registry,
+                "logins_total",
+                "Sign-ins by result",
+                "result",
+                &["success", "denied", "error"],
+            )?,
+            tokens_issued: counters(
+                registry,
+                "tokens_issued_total",
+                "Tokens issued by use",
+                "use",
+                &["access", "refresh"],
+            )?,
+            tokens_refused: counters(
+                registry,
+                "tokens_refused_total",
+                "Tokens refused by reason",
+                "reason",
+                &["expired", "revoked", "invalid", "reused", "missing"],
+            )?,
             rbac_hits: counter(registry, "rbac_cache_hits_total", "Grants found in the cache")?,
             rbac_misses: counter(registry, "rbac_cache_misses_total", "Grants that had to be loaded")?,
             rbac_load_seconds: add(
@@ -63,8 +81,19 @@ fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<In
     add(registry, IntCounter::new(format!("portcullis_{name}"), help))
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
-    add(registry, IntCounterVec::new(Opts::new(format!("portcullis_{name}"), help), &[label]))
+/// One for each value of the label; all of them show from the start, so that a rate can be taken.
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    let counters = add(registry, IntCounterVec::new(Opts::new(format!("portcullis_{name}"), help), &[label]))?;
+    for value in values {
+        counters.with_label_values(&[*value]);
+    }
+    Ok(counters)
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {

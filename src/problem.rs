@@ -204,7 +204,7 @@ impl ApiError {
             headers.push((header::WWW_AUTHENTICATE, value));
         }
         match self {
-            Self::MethodNotAllowed(allow) => {
+            Self::MethodNotAllowed(allow) if !allow.is_empty() => {
                 if let Ok(value) = HeaderValue::from_str(allow) {
                     headers.push((header::ALLOW, value));
                 }
@@ -223,6 +223,7 @@ fn conflict_code(conflict: &Conflict) -> &'static str {
         Conflict::PermissionInUse(_) => "permission_in_use",
         Conflict::RoleCycle(_) => "role_cycle",
         Conflict::BuiltIn(_) => "built_in",
+        Conflict::DefaultRole { .. } => "default_role",
     }
 }
 

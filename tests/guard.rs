@@ -32,6 +32,7 @@ async fn parts() -> Parts {
         database: Database::Sqlite(home.path().join("portcullis.db")),
         timeout: Duration::from_secs(5),
         pool_size: 2,
+        default_role: RoleName::parse("viewer").unwrap(),
     };
     let store = Store::open(settings).await.unwrap();
     let (here, lifecycle) = (actix::Arbiter::current(), Lifecycle::default());

@@ -158,7 +158,7 @@ fn load(options: &Options, server: &Server, request: Vec<u8>) -> Result<Running,
 
 /// Locks the SQLite file of the audit log until the connection is dropped.
 fn lock_audit_log(home: &Path) -> Result<SqliteConnection, Failure> {
-    let path = home.join("data").join("audit.db");
+    let path = home.join("data").join("portcullis.db-audit");
     let mut connection = SqliteConnection::establish(path.to_str().ok_or("a path that is not UTF-8")?)?;
     connection.batch_execute("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE")?;
     Ok(connection)

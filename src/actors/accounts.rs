@@ -96,13 +96,13 @@ impl Accounts {
         Ok((user, count))
     }
 
-    /// The sessions of an account.
+    /// A page of the sessions of an account, newest first.
     ///
     /// # Errors
     /// No such user, or the database is away.
-    pub async fn list_sessions(&self, id: UserId) -> ServiceResult<Vec<Session>> {
+    pub async fn list_sessions(&self, id: UserId, page: Page) -> ServiceResult<Slice<Session>> {
         self.find(id).await?.ok_or(ServiceError::NoSuchUser)?;
-        self.tokens.list_sessions(id).await
+        self.tokens.list_sessions(id, page).await
     }
 
     /// Ends all sessions of an account, for an administrator. Gives how many ended.
@@ -162,6 +162,26 @@ impl Accounts {
         ip_address: Option<String>,
         user_agent: Option<String>,
     ) -> ServiceResult<(TokenPair, UserId, Arc<str>)> {
+        let (user_id, username, checked_hash) = self.check_password(name, password).await?;
+        let mut sign_in = SignIn { user_id, username: Arc::clone(&username), checked_hash, ip_address, user_agent };
+        let signed_in = match self.tokens.sign_in(&sign_in).await {
+            // What was checked is the hash no more: another login may have renewed it. Once more.
+            Err(ServiceError::InvalidCredentials) => {
+                (_, _, sign_in.checked_hash) = self.check_password(name, password).await?;
+                self.tokens.sign_in(&sign_in).await?
+            }
+            signed_in => signed_in?,
+        };
+        self.renew_hash(user_id, password, sign_in.checked_hash).await;
+        Ok((signed_in, user_id, username))
+    }
+
+    /// The account that a name and a password are of, with the hash that the password was checked against.
+    async fn check_password(
+        &self,
+        name: &str,
+        password: &SecretString,
+    ) -> ServiceResult<(UserId, Arc<str>, SecretString)> {
         let found = match login_key(name) {
             Some(key) => self.store.find_credentials(key).await?,
             None => None,
@@ -169,12 +189,25 @@ impl Accounts {
         let found = found.filter(|credentials| credentials.is_active);
         let hash = found.as_ref().and_then(|credentials| credentials.password_hash.clone());
         let is_right = self.passwords.verify(password, hash).await?;
-        let (Some(Credentials { user_id, username, password_hash: Some(checked_hash), .. }), true) = (found, is_right)
-        else {
-            return Err(ServiceError::InvalidCredentials);
+        match (found, is_right) {
+            (Some(Credentials { user_id, username, password_hash: Some(checked_hash), .. }), true) => {
+                Ok((user_id, username, checked_hash))
+            }
+            _ => Err(ServiceError::InvalidCredentials),
+        }
+    }
+
+    /// Hashes the password anew where `PASSWORD_BCRYPT_COST` has changed; what can't be renewed now is
+    /// renewed at the next login.
+    async fn renew_hash(&self, user: UserId, password: &SecretString, checked: SecretString) {
+        let renewed = match self.passwords.renew(password, &checked).await {
+            Ok(None) => return,
+            Ok(Some(new)) => self.store.renew_hash(user, checked, new).await.map_err(Into::into),
+            Err(error) => Err(error),
         };
-        let sign_in = SignIn { user_id, username: Arc::clone(&username), checked_hash, ip_address, user_agent };
-        Ok((self.tokens.sign_in(sign_in).await?, user_id, username))
+        if let Err(error) = renewed {
+            log::debug!("the password hash of {user} is not renewed: {error}");
+        }
     }
 
     /// The account, as the cache knows it.
@@ -198,6 +231,10 @@ impl Accounts {
     /// # Errors
     /// The address is taken, the user is gone, or the database is away.
     pub async fn update_profile(&self, id: UserId, change: UserChange) -> ServiceResult<(User, User)> {
+        if change.is_empty() {
+            let user = self.store.find_user(id).await?.ok_or(ServiceError::NoSuchUser)?;
+            return Ok((user.clone(), user));
+        }
         let changed = self.store.update_profile(id, change, self.tokens.now()).await?;
         self.rbac.forget_user(id).await?;
         Ok(changed)
@@ -218,6 +255,10 @@ impl Accounts {
         if let Some((password, policy)) = password {
             let password = self.acceptable(id, &password, policy, change.email.as_ref()).await?;
             change.password_hash = Some(self.passwords.hash(password).await?);
+        }
+        if change.is_empty() {
+            let user = self.store.check_write(by, id).await?;
+            return Ok((user.clone(), user));
         }
         let (before, after, ended) = self.store.update_user(by, id, change, self.tokens.now()).await?;
         self.rbac.forget_user(id).await?;

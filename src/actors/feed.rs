@@ -2,14 +2,16 @@
 //! forgotten here, within a second.
 //!
 //! Read every 200 ms on a connection of its own. While it can't be read, what
-//! is held grows old ([`Freshness`]); after a gap, everything is forgotten.
+//! is held grows old ([`Freshness`]); after a gap, everything is forgotten. The
+//! regular work beside it has tasks of its own: a lock that it waits for must
+//! not make a revocation wait.
 
 use std::time::{Duration, Instant};
 
 use actix::ArbiterHandle;
 use tokio::sync::watch;
 
-use super::vital::Lifecycle;
+use super::vital::{Lifecycle, Vital};
 use super::{Freshness, Rbac, ServiceResult, Tokens};
 use crate::domain::SessionId;
 use crate::metrics::Metrics;
@@ -64,12 +66,18 @@ impl Feed {
         // What was loaded before this place in the feed may be older than it.
         rbac.reload().await?;
         let (stop, stopped) = watch::channel(false);
-        let vital = lifecycle.vital("change feed");
-        let reader = Reader { feed, store, rbac, tokens, freshness, metrics, is_failing: false, has_missed: false };
-        arbiter.spawn(async move {
-            let _vital = vital;
-            reader.run(stopped).await;
+        let uses = regularly("last uses of sessions were not written", WRITE_USES_EVERY, stopped.clone(), {
+            let tokens = tokens.clone();
+            move || write_uses(tokens.clone())
         });
+        let purge = regularly("expired sessions were not deleted", PURGE_EVERY, stopped.clone(), {
+            let (store, tokens) = (store.clone(), tokens.clone());
+            move || purge(store.clone(), tokens.clone())
+        });
+        let reader = Reader { feed, store, rbac, tokens, freshness, metrics, is_failing: false, has_missed: false };
+        spawn(reader.run(stopped), arbiter, lifecycle.vital("change feed"));
+        spawn(uses, arbiter, lifecycle.vital("last uses of sessions"));
+        spawn(purge, arbiter, lifecycle.vital("deletion of expired sessions"));
         Ok(Self { stop })
     }
 
@@ -79,31 +87,52 @@ impl Feed {
     }
 }
 
+fn spawn(work: impl Future<Output = ()> + Send + 'static, arbiter: &ArbiterHandle, vital: Vital) {
+    arbiter.spawn(async move {
+        let _vital = vital;
+        work.await;
+    });
+}
+
+async fn write_uses(tokens: Tokens) -> ServiceResult<()> {
+    tokens.write_uses().await
+}
+
+async fn purge(store: Store, tokens: Tokens) -> ServiceResult<()> {
+    store.purge_expired(tokens.now()).await?;
+    Ok(())
+}
+
+/// Does the work again and again, one after the other, until the service stops.
+async fn regularly<F: Future<Output = ServiceResult<()>>>(
+    what_failed: &'static str,
+    every: Duration,
+    mut stopped: watch::Receiver<bool>,
+    work: impl Fn() -> F,
+) {
+    while !is_stopped_within(every, &mut stopped).await {
+        if let Err(error) = work().await {
+            log::warn!("{what_failed}: {error}");
+        }
+    }
+}
+
+/// Whether the service stops before the time is up.
+async fn is_stopped_within(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(time, stopped.wait_for(|is_stopped| *is_stopped)).await.is_ok()
+}
+
 impl Reader {
     async fn run(mut self, mut stopped: watch::Receiver<bool>) {
-        let mut uses_written = Instant::now();
-        let mut purged = Instant::now();
-        while !*stopped.borrow() {
+        loop {
             let began = Instant::now();
             self.look(began).await;
-            if uses_written.elapsed() >= WRITE_USES_EVERY {
-                uses_written = Instant::now();
-                if let Err(error) = self.tokens.write_uses().await {
-                    log::warn!("last uses of sessions were not written: {error}");
-                }
-            }
-            if purged.elapsed() >= PURGE_EVERY {
-                purged = Instant::now();
-                if let Err(error) = self.store.purge_expired(self.tokens.now()).await {
-                    log::warn!("expired sessions were not deleted: {error}");
-                }
-            }
             let PoolState { connections, idle } = self.store.pool_state();
             self.metrics.pool_connections.set(connections.into());
             self.metrics.pool_idle.set(idle.into());
-            let wait = INTERVAL.saturating_sub(began.elapsed());
-            // Either the time is up or the service stops; both end the wait.
-            let _ = tokio::time::timeout(wait, stopped.changed()).await;
+            if is_stopped_within(INTERVAL.saturating_sub(began.elapsed()), &mut stopped).await {
+                return;
+            }
         }
     }
 
@@ -145,8 +174,9 @@ impl Reader {
                 Change::User(id) => self.rbac.forget_user(id).await?,
                 Change::AllUsers => self.rbac.forget_all_users().await?,
                 Change::SessionEnded(id) => ended.push(id),
+                Change::AllSessions => self.tokens.forget_all_sessions().await?,
                 Change::Gap => {
-                    log::warn!("changes were missed: everything held is forgotten");
+                    log::warn!("changes may have been missed: everything held is forgotten");
                     self.tokens.forget_all_sessions().await?;
                     self.rbac.reload().await?;
                 }

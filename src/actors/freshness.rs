@@ -16,13 +16,13 @@ struct Inner {
     bound_ms: u64,
 }
 
-/// A poll every 200 ms may be late by this much before that counts as stale.
-const SLACK: Duration = Duration::from_millis(1000);
+/// A poll every 200 ms may be late by this much before that counts as stale, however short the bound.
+const LEAST: Duration = Duration::from_millis(1000);
 
 impl Freshness {
     /// Fresh as of now.
     pub fn new(bound: Duration) -> Self {
-        let bound_ms = u64::try_from((bound + SLACK).as_millis()).unwrap_or(u64::MAX);
+        let bound_ms = u64::try_from(bound.max(LEAST).as_millis()).unwrap_or(u64::MAX);
         Self(Arc::new(Inner { start: Instant::now(), read_at_ms: AtomicU64::new(0), bound_ms }))
     }
 

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::{Audit, Rbac, ServiceError, ServiceResult};
 use crate::clock::SharedClock;
-use crate::domain::audit::{AuditEntry, Outcome, Source};
+use crate::domain::audit::{AuditEntry, Outcome, Source, metadata_text};
 use crate::domain::{Authority, Denial, Grant, Permission, PolicyChange, PolicyEffect, Role, RoleName, User, UserId};
 use crate::store::{Store, StoreResult};
 
@@ -66,12 +66,13 @@ impl RbacService {
         made: StoreResult<bool>,
     ) -> ServiceResult<bool> {
         let made = made.map_err(ServiceError::from);
-        if made.is_ok() {
-            self.rbac.forget_user(user).await?;
-        }
-        let metadata = json!({ "role": role, "changed": made.as_ref().is_ok_and(|changed| *changed) });
+        let taken_up = if made.is_ok() { self.rbac.forget_user(user).await } else { Ok(()) };
+        let metadata = Map::from_iter([
+            ("role".to_owned(), Value::from(role.as_str())),
+            ("changed".to_owned(), Value::from(made.as_ref().is_ok_and(|changed| *changed))),
+        ]);
         self.record(by, action, ("user", &user.to_string()), metadata, &made).await?;
-        made
+        taken_up.and(made)
     }
 
     /// Grants a permission, or a wildcard, to a role. False if the role had it.
@@ -135,23 +136,30 @@ impl RbacService {
             Err(error) => {
                 let refused = Err::<(), _>(error);
                 for change in &changes {
-                    let metadata = Value::Object(change.metadata(&PolicyEffect::Unchanged));
+                    let metadata = change.metadata(&PolicyEffect::Unchanged);
                     self.record(&by, change.action(), change.resource(), metadata, &refused).await?;
                 }
                 return refused.map(|()| Vec::new());
             }
         };
+        // What is made is recorded, whether or not it can be read again by now.
+        let taken_up = self.take_up(&effects).await;
+        for (change, effect) in changes.iter().zip(&effects) {
+            let metadata = change.metadata(effect);
+            self.record(&by, change.action(), change.resource(), metadata, &Ok(())).await?;
+        }
+        taken_up.map(|()| effects)
+    }
+
+    /// Makes the change hold for the next request.
+    async fn take_up(&self, effects: &[PolicyEffect]) -> ServiceResult<()> {
         if effects.iter().any(|effect| matches!(effect, PolicyEffect::RoleDeleted { .. })) {
             self.rbac.forget_all_users().await?;
         }
         if effects.iter().any(PolicyEffect::is_change) {
             self.rbac.reload_policy().await?;
         }
-        for (change, effect) in changes.iter().zip(&effects) {
-            let metadata = Value::Object(change.metadata(effect));
-            self.record(&by, change.action(), change.resource(), metadata, &Ok(())).await?;
-        }
-        Ok(effects)
+        Ok(())
     }
 
     async fn record<T>(
@@ -159,14 +167,17 @@ impl RbacService {
         by: &Authority,
         action: &'static str,
         (kind, id): (&'static str, &str),
-        metadata: Value,
+        metadata: Map<String, Value>,
         made: &ServiceResult<T>,
     ) -> ServiceResult<()> {
         let Some(audit) = &self.audit else { return Ok(()) };
         let (user_id, username) = match by {
             // No username has a colon.
             Authority::System => (None, Some("app:system".to_owned())),
-            Authority::User(id) => (Some(*id), self.rbac.find_user(*id).await?.map(|user| user.username.to_string())),
+            // The change is made: that nobody can say the name by now is no reason not to record it.
+            Authority::User(id) => {
+                (Some(*id), self.rbac.find_user(*id).await.ok().flatten().map(|user| user.username.to_string()))
+            }
         };
         let outcome = match made {
             Ok(_) => Outcome::Success,
@@ -189,7 +200,7 @@ impl RbacService {
             outcome,
             duration_ms: 0,
             request_id: None,
-            metadata: Some(Cow::Owned(metadata.to_string())),
+            metadata: metadata_text(metadata).map(Cow::Owned),
             source: Source::Event,
         };
         audit.log(entry).await

@@ -14,7 +14,9 @@ use super::sessions::{ForgetAllSessions, ForgetSessions, LiveSession, LiveSessio
 use super::vital::Lifecycle;
 use super::{Freshness, Rbac, ServiceError, ServiceResult, TokenError, TokenSettings};
 use crate::clock::SharedClock;
-use crate::domain::{AccessClaims, RefreshClaims, Session, SessionEnd, SessionId, Timestamp, User, UserId};
+use crate::domain::{
+    AccessClaims, Page, RefreshClaims, Session, SessionEnd, SessionId, Slice, Timestamp, User, UserId,
+};
 use crate::metrics::Metrics;
 use crate::store::{NewSession, Store};
 use crate::verifier::check_times;
@@ -194,7 +196,7 @@ impl Tokens {
     ///
     /// # Errors
     /// `InvalidCredentials`: the password or status changed since it was checked.
-    pub async fn sign_in(&self, sign_in: SignIn) -> ServiceResult<TokenPair> {
+    pub async fn sign_in(&self, sign_in: &SignIn) -> ServiceResult<TokenPair> {
         let now = self.inner.clock.now();
         let session = SessionId::generate();
         let expires_at = now.plus(self.inner.settings.session_lifetime);
@@ -208,9 +210,9 @@ impl Tokens {
                 current: hash_token(&refresh),
                 created_at: now,
                 expires_at,
-                ip_address: sign_in.ip_address,
-                user_agent: sign_in.user_agent,
-                checked_hash: sign_in.checked_hash,
+                ip_address: sign_in.ip_address.clone(),
+                user_agent: sign_in.user_agent.clone(),
+                checked_hash: sign_in.checked_hash.clone(),
             })
             .await?;
         if !is_made {
@@ -305,12 +307,12 @@ impl Tokens {
         Ok(self.actor.send(ForgetAllSessions).await?)
     }
 
-    /// The user's own sessions, newest first.
+    /// A page of the user's sessions, newest first.
     ///
     /// # Errors
     /// The database is away.
-    pub async fn list_sessions(&self, user: UserId) -> ServiceResult<Vec<Session>> {
-        Ok(self.inner.store.list_sessions(user, self.inner.clock.now()).await?)
+    pub async fn list_sessions(&self, user: UserId, page: Page) -> ServiceResult<Slice<Session>> {
+        Ok(self.inner.store.list_sessions(user, self.inner.clock.now(), page).await?)
     }
 
     /// Writes down when sessions were last used.

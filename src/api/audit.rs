@@ -11,7 +11,7 @@ use super::body::Json;
 use super::endpoint::{Endpoint, Needs};
 use super::query::{MAX_AUDIT_OFFSET, Query};
 use crate::domain::audit::{AuditFilter, AuditRecord};
-use crate::domain::{CustomEvent, UserId};
+use crate::domain::{CustomEvent, UserId, canonical};
 use crate::guard::{AuditNote, Principal};
 use crate::problem::ApiError;
 
@@ -70,7 +70,7 @@ async fn list(services: web::Data<Services>, mut query: Query) -> Result<HttpRes
         user_id: query.parsed::<UserId>("user_id", "Expected a UUID"),
         action: query.text("action"),
         resource_type: query.text("resource_type"),
-        resource_id: query.text("resource_id"),
+        resource_id: query.text("resource_id").map(|id| canonical(id.into()).into_owned()),
         since: query.time("since"),
         until: query.time("until"),
     };

@@ -103,11 +103,19 @@ async fn register(
         return Err(ApiError::RegistrationDisabled);
     }
     let account = new_account(&services, body.0)?;
-    let user = services.accounts.create(account).await?;
+    let user = services.accounts.create(account).await.map_err(role_is_not_asked_for)?;
     AuditNote::on(&request, |note| {
         note.user(user.id, user.username.clone()).resource("user", Some(user.id.to_string()));
     });
     Ok(HttpResponse::Created().insert_header((header::LOCATION, format!("/admin/users/{}", user.id))).json(user))
+}
+
+/// A new user's role is `DEFAULT_ROLE`: that there is no such role is no fault of who registers.
+fn role_is_not_asked_for(error: ServiceError) -> ApiError {
+    match error {
+        ServiceError::NoSuchRole => ApiError::Unavailable("DEFAULT_ROLE is no role any more".into()),
+        other => other.into(),
+    }
 }
 
 /// The account that a request describes, with the default role.
@@ -241,7 +249,7 @@ async fn refresh(
 /// **Permissions**: any user.
 #[utoipa::path(post, path = "/auth/logout", tag = "Authentication", request_body = Option<RefreshRequest>,
     responses((status = 204, description = "The session has ended"),
-        (status = 401, description = "Also where the refresh token is another user's: `token_invalid`")))]
+        (status = 401, description = "`not_authenticated`, `token_expired`, `token_revoked`, `token_invalid`: also where the refresh token is another user's")))]
 async fn logout(
     request: HttpRequest,
     principal: Principal,

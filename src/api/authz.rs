@@ -1,12 +1,14 @@
 //! Decisions for others: gateways ask by headers, services by JSON.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Route, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Services;
-use super::body::Json;
+use super::body::{Json, Object};
 use super::endpoint::{Endpoint, Needs};
 use super::profile::account;
 use super::query::Query;
@@ -27,6 +29,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         ),
     ]
 }
+
+/// How much is asked at once at most.
+const MAX_QUESTIONS: usize = 100;
 
 /// Reads the name of a permission that there is.
 fn known_permission(policy: &Policy, field: &str, text: &str) -> Result<Requirement, FieldError> {
@@ -68,6 +73,9 @@ async fn verify(
     services: web::Data<Services>,
     query: Query,
 ) -> Result<HttpResponse, ApiError> {
+    if query.pairs().len() > MAX_QUESTIONS {
+        return Err(ApiError::field(FieldError::new("query", FieldCode::TooLong, "Expected at most 100 names")));
+    }
     let mut errors = Vec::new();
     let mut requirements = Vec::new();
     {
@@ -88,7 +96,8 @@ async fn verify(
         return Err(ApiError::Validation(errors));
     }
     if !requirements.is_empty() {
-        let asked: Vec<String> = query.pairs().iter().map(|(_, value)| value.clone()).collect();
+        let asked: BTreeSet<String> = query.pairs().iter().map(|(_, value)| value.clone()).collect();
+        let asked: Vec<String> = asked.into_iter().collect();
         AuditNote::on(&request, |note| {
             note.metadata("required", asked);
         });
@@ -100,6 +109,14 @@ async fn verify(
 }
 
 /// As Envoy asks: behind `/auth/verify/` path and query are the client's, so only the token decides.
+#[utoipa::path(get, path = "/auth/verify/{path}", tag = "Decisions",
+    summary = "Decide for a gateway that appends its client's path",
+    description = "As Envoy asks. The path, of any number of parts, and the query are the client's: both are ignored, and only the token decides.\n\n**Permissions**: any user.",
+    params(("path" = String, Path, description = "The client's path")),
+    responses((status = 200, description = "Let the request through", headers(
+            ("X-User-Id" = String, description = "The user's id"),
+            ("X-Username" = String, description = "The user's name"),
+            ("X-User-Roles" = String, description = "The user's roles, sorted, comma-separated")))))]
 async fn verify_token(principal: Principal) -> Result<HttpResponse, ApiError> {
     identified(&principal)
 }
@@ -128,7 +145,8 @@ pub(super) struct CheckRequest {
     user_id: Option<String>,
     /// 1 to 100 questions.
     #[schema(min_items = 1, max_items = 100)]
-    checks: Vec<Check>,
+    #[schema(value_type = Vec<Check>)]
+    checks: Vec<Object<Check>>,
 }
 
 /// One question: a permission or a role.
@@ -187,14 +205,14 @@ async fn check(
     Ok(HttpResponse::Ok().json(CheckResponse { results }))
 }
 
-fn parse_checks(policy: &Policy, checks: &[Check]) -> Result<Vec<Requirement>, ApiError> {
-    if !(1..=100).contains(&checks.len()) {
+fn parse_checks(policy: &Policy, checks: &[Object<Check>]) -> Result<Vec<Requirement>, ApiError> {
+    if !(1..=MAX_QUESTIONS).contains(&checks.len()) {
         let code = if checks.is_empty() { FieldCode::TooShort } else { FieldCode::TooLong };
         return Err(ApiError::field(FieldError::new("checks", code, "Expected 1 to 100 checks")));
     }
     let mut errors = Vec::new();
     let mut requirements = Vec::with_capacity(checks.len());
-    for (index, check) in checks.iter().enumerate() {
+    for (index, Object(check)) in checks.iter().enumerate() {
         let requirement = match (&check.permission, &check.role) {
             (Some(permission), None) => known_permission(policy, &format!("checks[{index}].permission"), permission),
             (None, Some(role)) => known_role(policy, &format!("checks[{index}].role"), role),

@@ -1,5 +1,7 @@
 //! Bodies: JSON objects of at most 64 KiB, and for sign-in also forms.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -7,7 +9,9 @@ use actix_web::http::header;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::Services;
@@ -146,38 +150,87 @@ fn parse_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     from_value(Value::Object(object))
 }
 
-/// Types and presence of the fields; the message never repeats a value.
-fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let message = error.inner().to_string();
-        let join = |name: &str| if path == "." { name.to_owned() } else { format!("{path}.{name}") };
-        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-        ApiError::field(match missing {
-            Some(name) => FieldError::new(join(name), FieldCode::Required, "Field required"),
-            None => {
-                let expected = message.rsplit_once("expected ").map_or("another type", |(_, expected)| expected);
-                FieldError::new(path, FieldCode::WrongType, format!("Expected {expected}"))
+/// Types and presence of the fields.
+///
+/// Reading stops at the first fault; a field that is missing gets a stand-in and the object is read
+/// again, so that all that are missing are told at once.
+fn from_value<T: DeserializeOwned>(mut value: Value) -> Result<T, ApiError> {
+    let mut missing: Vec<FieldError> = Vec::new();
+    loop {
+        let fault = match serde_path_to_error::deserialize(&value) {
+            Ok(read) if missing.is_empty() => return Ok(read),
+            Ok(_) => return Err(ApiError::Validation(missing)),
+            Err(error) => fault_of(&error),
+        };
+        let stands_in = missing.iter().any(|field| field.field == fault.field);
+        match value.get(&fault.field) {
+            // Of a text or of a list, one is right.
+            None if fault.code == FieldCode::Required && value.is_object() && !fault.field.contains('.') => {
+                value[&fault.field] = Value::String(String::new());
+                missing.push(fault);
             }
-        })
-    })
+            Some(Value::String(_)) if stands_in => value[&fault.field] = Value::Array(Vec::new()),
+            _ => {
+                missing.extend((!stands_in).then_some(fault));
+                return Err(ApiError::Validation(missing));
+            }
+        }
+    }
+}
+
+/// The message never repeats a value.
+fn fault_of(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
+    let path = error.path().to_string();
+    let message = error.inner().to_string();
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match missing {
+        Some(name) if path == "." => FieldError::new(name, FieldCode::Required, "Field required"),
+        Some(name) => FieldError::new(format!("{path}.{name}"), FieldCode::Required, "Field required"),
+        None => {
+            let expected = message.rsplit_once("expected ").map_or("another type", |(_, expected)| expected);
+            FieldError::new(path, FieldCode::WrongType, format!("Expected {expected}"))
+        }
+    }
+}
+
+/// An object inside of a body: serde would take an array for it.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMap<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(OnlyMap(PhantomData))
+    }
+}
+
+/// For a field that can be absent but not null: a change to nothing is no change that there is.
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// For a field that can be absent, null or a value: `Some(None)` is null.
-pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: serde::Deserialize<'de>,
-{
+pub(super) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-use serde::Deserialize as _;
-
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -208,6 +261,30 @@ mod tests {
     fn a_wrong_value_is_not_repeated() {
         let error = parse_json::<Login>(b"{\"username\": 1234567890}").unwrap_err();
         assert!(!format!("{error:?}").contains("1234567890"), "{error:?}");
+    }
+
+    #[test]
+    fn all_that_is_missing_is_told_at_once() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only its fields' presence is asked about")]
+        struct Several {
+            name: String,
+            list: Vec<Object<Login>>,
+            number: Option<u8>,
+            text: String,
+        }
+        let faults = |body: &str| match parse_json::<Several>(body.as_bytes()).unwrap_err() {
+            ApiError::Validation(errors) => errors.into_iter().map(|e| (e.field, e.code)).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let required = |name: &str| (name.to_owned(), FieldCode::Required);
+        assert_eq!(faults("{}"), [required("name"), required("list"), required("text")]);
+        let wrong = |name: &str| (name.to_owned(), FieldCode::WrongType);
+        assert_eq!(faults(r#"{"name":"", "number":"x", "text":""}"#), [wrong("number")]);
+        let list = |element: &str| faults(&format!(r#"{{"name":"", "text":"", "list":[{element}]}}"#));
+        assert_eq!(list("[\"a\", null]"), [wrong("list[0]")]);
+        assert_eq!(list("{\"username\": 5}"), [wrong("list[0].username")]);
+        assert_eq!(list("{}"), [required("list[0].username")]);
     }
 
     #[test]

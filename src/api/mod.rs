@@ -88,4 +88,6 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
             .configure(|cfg| endpoint::mount(cfg, &endpoints, |endpoint| endpoint.needs != Needs::Nothing))
             .default_service(web::to(endpoint::not_found)),
     );
+    // What no path is, as the `*` of `OPTIONS *`.
+    cfg.default_service(web::to(endpoint::not_found).wrap(require_authentication()));
 }

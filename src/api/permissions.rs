@@ -1,6 +1,6 @@
 //! Permissions, for administrators.
 
-use actix_web::http::{Method, header};
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, Route, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -72,9 +72,8 @@ pub(super) struct CreatePermissionRequest {
     #[schema(example = "invoices:approve", pattern = "^[a-z][a-z0-9_-]{0,63}:[a-z][a-z0-9_-]{0,63}$")]
     name: String,
     /// For people; at most 500 characters.
-    #[serde(default)]
     #[schema(example = "Approve invoices", max_length = 500)]
-    description: String,
+    description: Option<String>,
 }
 
 /// Create a permission
@@ -93,7 +92,8 @@ async fn create(
     let mut errors = Vec::new();
     let name = Permission::parse(&body.0.name);
     let name = name.map_err(|error| errors.push(FieldError { field: "name".into(), ..error })).ok();
-    let description = parse_description(&body.0.description).map_err(|error| errors.push(error)).ok();
+    let description =
+        parse_description(body.0.description.as_deref().unwrap_or_default()).map_err(|error| errors.push(error)).ok();
     if let Some(name) = &name {
         AuditNote::on(&request, |note| {
             note.resource_id(Some(name.to_string()));
@@ -105,9 +105,7 @@ async fn create(
     AuditNote::on(&request, |note| {
         note.metadata("description", &*description);
     });
-    let location = (header::LOCATION, format!("/admin/permissions/{name}"));
-    let info = PermissionInfo { name, description, is_built_in: false };
-    Ok(HttpResponse::Created().insert_header(location).json(info))
+    Ok(HttpResponse::Created().json(PermissionInfo { name, description, is_built_in: false }))
 }
 
 /// Delete a permission

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Services;
-use super::body::{Json, nullable};
+use super::body::{Json, nullable, present};
 use super::endpoint::{Endpoint, Needs};
 use super::users::{Changes, parse_email, parse_full_name};
 use crate::domain::{Permission, RoleName, Timestamp, User, UserChange, UserId};
@@ -100,6 +100,7 @@ pub(super) struct UpdateProfileRequest {
     #[schema(value_type = Option<String>, example = "John Doe", max_length = 200)]
     full_name: Option<Option<String>>,
     /// Another address counts as unverified.
+    #[serde(default, deserialize_with = "present")]
     #[schema(example = "john@example.com", max_length = 254)]
     email: Option<String>,
 }

@@ -121,13 +121,11 @@ pub(super) struct CreateRoleRequest {
     #[schema(example = "editor", pattern = "^[a-z][a-z0-9_-]{0,63}$")]
     name: String,
     /// For people; at most 500 characters.
-    #[serde(default)]
     #[schema(example = "Edits projects", max_length = 500)]
-    description: String,
+    description: Option<String>,
     /// What it grants: permissions, and the wildcards `resource:*` and `*`.
-    #[serde(default)]
     #[schema(example = json!(["projects:update", "runs:*"]))]
-    permissions: Vec<String>,
+    permissions: Option<Vec<String>>,
 }
 
 /// Create a role
@@ -143,6 +141,7 @@ async fn create(
     body: Json<CreateRoleRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let CreateRoleRequest { name, description, permissions } = body.0;
+    let (description, permissions) = (description.unwrap_or_default(), permissions.unwrap_or_default());
     let mut errors = Vec::new();
     let name = RoleName::parse(&name).map_err(|error| errors.push(FieldError { field: "name".into(), ..error })).ok();
     let description = parse_description(&description).map_err(|error| errors.push(error)).ok();

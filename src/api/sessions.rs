@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::Services;
 use super::endpoint::{Endpoint, Needs};
-use crate::domain::{Session, SessionEnd, SessionId, Timestamp};
+use super::query::{MAX_OFFSET, Query};
+use crate::domain::{Page, Session, SessionEnd, SessionId, Slice, Timestamp};
 use crate::guard::{AuditNote, Principal};
 use crate::problem::ApiError;
 
@@ -56,20 +57,21 @@ pub(super) struct SessionResponse {
 pub(super) struct SessionList {
     /// Newest first.
     items: Vec<SessionResponse>,
-    /// As many as there are.
-    limit: usize,
-    /// Zero.
+    /// At most so many.
+    limit: u32,
+    /// So many were left out before them.
     offset: u64,
-    /// False.
+    /// Whether older ones follow.
     has_more: bool,
-    /// Null.
+    /// Null: these pages go by offset.
     next_cursor: Option<String>,
 }
 
 impl SessionList {
-    pub(super) fn new(sessions: Vec<Session>, caller: &Principal) -> Self {
+    pub(super) fn new(sessions: Slice<Session>, page: Page, caller: &Principal) -> Self {
         let minute = |time: Timestamp| Timestamp::from_millis(time.as_millis().div_euclid(60_000) * 60_000);
-        let items: Vec<SessionResponse> = sessions
+        let items = sessions
+            .items
             .into_iter()
             .map(|session| SessionResponse {
                 id: session.id,
@@ -80,17 +82,22 @@ impl SessionList {
                 current: caller.session() == Some(session.id),
             })
             .collect();
-        Self { limit: items.len(), items, offset: 0, has_more: false, next_cursor: None }
+        Self { items, limit: page.limit, offset: page.offset, has_more: sessions.has_more, next_cursor: None }
     }
 }
 
 /// List the own sessions
 ///
 /// **Permissions**: any user.
-#[utoipa::path(get, path = "/auth/sessions", tag = "Account", responses((status = 200, description = "Newest first", body = SessionList)))]
-async fn list(principal: Principal, services: web::Data<Services>) -> Result<HttpResponse, ApiError> {
-    let sessions = services.tokens.list_sessions(principal.id()).await?;
-    Ok(HttpResponse::Ok().json(SessionList::new(sessions, &principal)))
+#[utoipa::path(get, path = "/auth/sessions", tag = "Account", params(
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default"),
+        ("offset" = Option<u64>, Query, description = "From 0")),
+    responses((status = 200, description = "Newest first", body = SessionList)))]
+async fn list(principal: Principal, services: web::Data<Services>, mut query: Query) -> Result<HttpResponse, ApiError> {
+    let page = query.page(MAX_OFFSET);
+    query.finish()?;
+    let sessions = services.tokens.list_sessions(principal.id(), page).await?;
+    Ok(HttpResponse::Ok().json(SessionList::new(sessions, page, &principal)))
 }
 
 /// End one of the own sessions

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::Services;
 use super::endpoint::{Endpoint, Needs};
+use super::query::{MAX_OFFSET, Query};
 use super::sessions::SessionList;
 use super::users::parse_user_id;
 use crate::domain::{Permission, RoleName, UserId};
@@ -132,16 +133,22 @@ async fn list_permissions(services: web::Data<Services>, path: web::Path<String>
 /// List a user's sessions
 ///
 /// **Permissions**: `users:read`.
-#[utoipa::path(get, path = "/admin/users/{id}/sessions", tag = "Users",
-    params(("id" = String, Path, description = "The user's id")),
+#[utoipa::path(get, path = "/admin/users/{id}/sessions", tag = "Users", params(
+        ("id" = String, Path, description = "The user's id"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default"),
+        ("offset" = Option<u64>, Query, description = "From 0")),
     responses((status = 200, description = "Newest first", body = SessionList), (status = 404, description = "`not_found`")))]
 async fn list_sessions(
     principal: Principal,
     services: web::Data<Services>,
     path: web::Path<String>,
+    mut query: Query,
 ) -> Result<HttpResponse, ApiError> {
-    let sessions = services.accounts.list_sessions(parse_user_id(&path)?).await?;
-    Ok(HttpResponse::Ok().json(SessionList::new(sessions, &principal)))
+    let user = parse_user_id(&path)?;
+    let page = query.page(MAX_OFFSET);
+    query.finish()?;
+    let sessions = services.accounts.list_sessions(user, page).await?;
+    Ok(HttpResponse::Ok().json(SessionList::new(sessions, page, &principal)))
 }
 
 /// End a user's sessions

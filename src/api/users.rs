@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::Services;
 use super::auth::{RegisterRequest, new_account};
-use super::body::{Json, nullable};
+use super::body::{Json, nullable, present};
 use super::endpoint::{Endpoint, Needs};
 use super::query::{MAX_OFFSET, Query};
 use crate::actors::ServiceError;
@@ -136,6 +136,9 @@ async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let CreateUserRequest { username, email, password, full_name, roles } = body.0;
     let roles = roles.map(|roles| parse_roles(&services, &roles)).transpose()?;
+    // Where anybody gets the default role who asks, an administrator hands out nothing by it.
+    let settings = &services.settings;
+    let roles = roles.or_else(|| (!settings.is_registration_enabled).then(|| vec![settings.default_role.clone()]));
     let account = new_account(&services, RegisterRequest { username, email, password, full_name })?;
     let user = services.accounts.create_by(principal.authority(), account, roles).await?;
     AuditNote::on(&request, |note| {
@@ -189,19 +192,24 @@ async fn delete(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct UpdateUserRequest {
     /// Another address; it counts as unverified unless `email_verified` says otherwise.
+    #[serde(default, deserialize_with = "present")]
     #[schema(example = "john@example.com", max_length = 254)]
     email: Option<String>,
     /// Whether the address is known to be the user's.
+    #[serde(default, deserialize_with = "present")]
     email_verified: Option<bool>,
     /// Null takes it away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, example = "John Doe", max_length = 200)]
     full_name: Option<Option<String>>,
     /// False ends all sessions of the user.
+    #[serde(default, deserialize_with = "present")]
     is_active: Option<bool>,
     /// Only a superuser may write this.
+    #[serde(default, deserialize_with = "present")]
     is_superuser: Option<bool>,
     /// Ends all sessions of the user.
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, format = Password)]
     password: Option<SecretString>,
 }

@@ -19,7 +19,7 @@ use crate::api::{self, ApiSettings, Services};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::domain::{Authority, Conflict, FieldError, Permission, PolicyChange, parse_description};
-use crate::guard::{AuditLog, Guards, Naming, Recorder};
+use crate::guard::{AuditLog, Guards, LoopbackOnly, Naming, Recorder, RecorderSettings};
 use crate::journal::WorkerJournal;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -62,11 +62,13 @@ struct Inner {
     services: web::Data<Services>,
     rbac: RbacService,
     guards: Guards,
-    description: web::Data<utoipa::openapi::OpenApi>,
+    /// JSON, written once. The wrapper tells it from bytes of the host application's own.
+    description: web::Data<web::Json<web::Bytes>>,
     http_metrics: PrometheusMetrics,
     api: ApiSettings,
     trusted_proxies: Vec<ipnet::IpNet>,
     is_recording: bool,
+    is_loopback_only: bool,
     fails_open: bool,
     feed: Feed,
     lifecycle: Lifecycle,
@@ -161,6 +163,7 @@ impl Portcullis {
         }
 
         let trusted_proxies = config.guard.trusted_proxies.clone();
+        let is_loopback_only = config.guard.requires_loopback_host;
         let guards = Guards::new(tokens.clone(), rbac.clone(), config.guard, metrics.clone());
         let rbac_service = RbacService::new(store, rbac.clone(), clock);
         let recorded =
@@ -176,20 +179,18 @@ impl Portcullis {
             settings: config.api.clone(),
             tokens,
         });
-        let mut description = api::openapi(&api::endpoints());
-        if let Some(host_api) = host_api {
-            description.info = host_api.info.clone();
-            description.merge(host_api);
-        }
+        let description = serde_json::to_vec(&api::openapi(&api::endpoints(), host_api))
+            .map_err(|error| AppError::failed("the API's description", error))?;
         Ok(Self(Arc::new(Inner {
             services,
             rbac: recorded,
             guards,
-            description: web::Data::new(description),
+            description: web::Data::new(web::Json(description.into())),
             http_metrics,
             api: config.api,
             trusted_proxies,
             is_recording: config.audit.is_enabled,
+            is_loopback_only,
             fails_open: config.audit.fail_open,
             feed,
             lifecycle,
@@ -248,14 +249,17 @@ impl Portcullis {
     fn recorder_named(&self, naming: Naming) -> Recorder {
         let inner = &self.0;
         let audit = &inner.services.audit;
-        Recorder::new(
-            inner.services.rbac.clone(),
-            inner.trusted_proxies.clone(),
+        let settings = RecorderSettings {
+            trusted_proxies: inner.trusted_proxies.clone(),
             naming,
-            inner.is_recording.then(|| attach(audit)),
-            inner.fails_open.then(|| audit.metrics().lost.clone()),
-            !inner.api.allowed_origins.is_empty(),
-        )
+            journal: inner.is_recording.then(|| attach(audit)),
+            lost: inner.fails_open.then(|| audit.metrics().lost.clone()),
+            answers_preflights: !inner.api.allowed_origins.is_empty(),
+            loopback_only: inner
+                .is_loopback_only
+                .then(|| LoopbackOnly { allowed_origins: inner.api.allowed_origins.clone() }),
+        };
+        Recorder::new(inner.services.rbac.clone(), settings)
     }
 
     /// HTTP metrics, for `/metrics`: middleware around everything that is to be counted.

@@ -4,10 +4,11 @@ use std::io::{BufRead, IsTerminal};
 
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use serde_json::Map;
 
 use super::CliError;
-use super::record::{Recorded, open, record};
+use super::output::say;
+use super::record::{Recorded, Recorder};
 use crate::actors::{Lifecycle, Passwords};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -39,39 +40,39 @@ pub(super) async fn create(config: Config, arguments: CreateArguments) -> Result
     let password =
         NewPassword::parse(&password, config.api.password_policy, Some(&username), Some(&email)).map_err(refuse)?;
 
-    let store = open(&config).await?;
+    let (store, recorder) = Recorder::open(&config).await?;
     let passwords = Passwords::start(config.passwords, &Lifecycle::default())
         .map_err(|error| CliError::Failed(error.to_string()))?;
     let hash = passwords.hash(password).await.map_err(|error| CliError::Failed(error.to_string()))?;
-    let made = store
-        .create_user(NewUser {
-            id: UserId::generate(),
-            username,
-            email: Some(email),
-            full_name,
-            password_hash: Some(hash),
-            is_superuser: true,
-            roles: vec![RoleName::admin()],
-            now: SystemClock.now(),
-        })
-        .await;
-    let user = made.map_err(|error| {
+    let new = NewUser {
+        id: UserId::generate(),
+        username,
+        email: Some(email),
+        full_name,
+        password_hash: Some(hash),
+        is_superuser: true,
+        roles: vec![RoleName::admin()],
+        now: SystemClock.now(),
+    };
+    let records = recorder.records(vec![recorded(&new)]);
+    let (user, unrecorded) = store.create_user_recorded(new, records).await.map_err(|error| {
         CliError::Failed(match error {
             StoreError::UsernameTaken => format!("username: {} is taken", arguments.username),
             StoreError::EmailTaken => format!("email: {} is taken", arguments.email),
             other => other.to_string(),
         })
     })?;
-    if config.audit.is_enabled {
-        let change = Recorded {
-            action: "CREATE_USER",
-            resource: ("user", user.id.to_string()),
-            metadata: json!({ "created_username": user.username, "is_superuser": true }),
-        };
-        record(&store, &config.journal.folder, vec![change]).await?;
-    }
-    println!("Made {} ({}), a superuser with the role admin, in {}.", user.username, user.id, config.store.database);
-    Ok(())
+    recorder.leave(&store, &unrecorded).await?;
+    let (name, id, database) = (user.username, user.id, config.store.database);
+    say(format_args!("Made {name} ({id}), a superuser with the role admin, in {database}."))
+}
+
+fn recorded(new: &NewUser) -> Recorded {
+    let metadata = Map::from_iter([
+        ("created_username".to_owned(), new.username.as_str().into()),
+        ("is_superuser".to_owned(), new.is_superuser.into()),
+    ]);
+    Recorded { action: "CREATE_USER", resource: ("user", new.id.to_string()), metadata }
 }
 
 fn read_password(is_from_stdin: bool) -> Result<SecretString, CliError> {

@@ -14,6 +14,7 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::CliError;
+use super::output::say;
 use crate::actors::{Algorithm, Keys};
 
 /// RSA's 2048 bits are worth 112, which NIST allows until 2030 (SP 800-57 part
@@ -66,10 +67,10 @@ pub(super) fn generate(arguments: &GenerateArguments) -> Result<(), CliError> {
             _ => format!("{} can't be written: {error}", path.display()),
         })
     })?;
-    println!("Made {}, a private key with the kid {key_id}: keep it secret. To sign with it, set", path.display());
-    println!("JWT_ALGORITHM={name}");
-    println!("JWT_PRIVATE_KEY_FILE={}", path.display());
-    Ok(())
+    let path = path.display();
+    say(format_args!("Made {path}, a private key with the kid {key_id}: keep it secret. To sign with it, set"))?;
+    say(format_args!("JWT_ALGORITHM={name}"))?;
+    say(format_args!("JWT_PRIVATE_KEY_FILE={path}"))
 }
 
 /// A new key as PKCS#8 of version 1 in PEM, which every reader knows (RFC 5958, 7468).

@@ -4,21 +4,41 @@ mod admin;
 mod config;
 mod keys;
 mod migrate;
+mod output;
 mod record;
 mod roles;
 mod serve;
+mod usage;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app::AppError;
 use crate::config::{Config, ConfigError};
 
 /// Authentication, authorization and audit for APIs, in one binary.
-#[derive(Debug, Parser)]
-#[command(name = "portcullis", version, about, after_help = EXAMPLES, propagate_version = true)]
+#[derive(Debug, Args)]
+#[command(version, about, after_help = EXAMPLES, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+impl CommandFactory for Cli {
+    fn command() -> clap::Command {
+        Self::augment_args(clap::Command::new("portcullis"))
+    }
+
+    fn command_for_update() -> clap::Command {
+        Self::augment_args_for_update(clap::Command::new("portcullis"))
+    }
+}
+
+impl Parser for Cli {
+    /// Reads the process's arguments. Help and the version are written, and a wrong usage is told in one line, as
+    /// all our errors are, where clap would take a paragraph; all of these end the process.
+    fn parse() -> Self {
+        Self::try_parse().unwrap_or_else(|error| usage::exit(&error))
+    }
 }
 
 const EXAMPLES: &str = "\

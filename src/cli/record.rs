@@ -1,78 +1,147 @@
 //! The audit records of what the command line changes.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::CliError;
 use crate::app::{AppError, claim_journal};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
-use crate::domain::audit::{AuditEntry, Outcome, Source};
+use crate::domain::audit::{AuditEntry, AuditRecord, Outcome, Source, metadata_text};
+use crate::domain::{RecordId, WriterId};
 use crate::journal;
 use crate::store::Store;
-
-/// Opens the database for a change that will be recorded.
-pub(super) async fn open(config: &Config) -> Result<Store, CliError> {
-    let store = Store::open(config.store.clone()).await.map_err(AppError::from)?;
-    let installation = store.installation_id().await.map_err(|error| CliError::Failed(error.to_string()))?;
-    claim_journal(&config.journal.folder, installation)?;
-    Ok(store)
-}
 
 /// One change that was made.
 pub(super) struct Recorded {
     pub(super) action: &'static str,
     /// The kind, and which one.
     pub(super) resource: (&'static str, String),
-    pub(super) metadata: Value,
+    pub(super) metadata: Map<String, Value>,
 }
 
-/// Leaves the records in the journal, and moves them on where the database takes them at once.
-pub(super) async fn record(store: &Store, folder: &Path, changes: Vec<Recorded>) -> Result<(), CliError> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let operator = operator();
-    let entries: Vec<AuditEntry<'_>> = changes.iter().map(|change| entry(&operator, change)).collect();
-    let clock: SharedClock = Arc::new(SystemClock);
-    let left = journal::leave(folder, &clock, &entries)
-        .map_err(|error| CliError::Failed(format!("the change was made, but not recorded: {error}")))?;
-    let numbered: Vec<_> = left.lines.into_iter().map(|line| (line.seq, line.record)).collect();
-    if let Err(error) = store.audit_sink().insert(left.writer, &numbered).await {
-        log::warn!("the audit record waits in the journal for the next start of the service: {error}");
-    } else if let Err(error) = std::fs::remove_file(&left.path) {
-        // It is in the database; a service would find that out and delete it.
-        log::debug!("{}: {error}", left.path.display());
-    }
-    Ok(())
+/// Makes the records, and leaves in the journal what the change's own transaction did not take.
+#[derive(Clone)]
+pub(super) struct Recorder {
+    operator: Arc<str>,
+    folder: PathBuf,
+    is_enabled: bool,
 }
 
-/// The system's user, who has no account here.
+impl Recorder {
+    /// Opens the database for a change that will be recorded. Where it could not be, it is refused before it is made.
+    ///
+    /// # Errors
+    /// The database can't be opened, or the journal, where one is needed, can't be written.
+    pub(super) async fn open(config: &Config) -> Result<(Store, Self), CliError> {
+        let store = Store::open(config.store.clone()).await.map_err(AppError::from)?;
+        let (folder, is_enabled) = (config.journal.folder.clone(), config.audit.is_enabled);
+        if is_enabled && store.has_log_apart() {
+            let installation = store.installation_id().await.map_err(|error| CliError::Failed(error.to_string()))?;
+            claim_journal(&folder, installation)?;
+            try_out(&folder).map_err(|error| {
+                let folder = folder.display();
+                CliError::Failed(format!("nothing was changed, for it can't be recorded: {folder}: {error}"))
+            })?;
+        }
+        Ok((store, Self { operator: operator().into(), folder, is_enabled }))
+    }
+
+    /// The records of changes; none with `ENABLE_AUDIT_LOGGING=false`.
+    pub(super) fn records(&self, changes: Vec<Recorded>) -> Vec<AuditRecord> {
+        let changes = if self.is_enabled { changes } else { Vec::new() };
+        changes.into_iter().map(|change| self.record(change)).collect()
+    }
+
+    fn record(&self, change: Recorded) -> AuditRecord {
+        let id = RecordId::generate();
+        let (kind, name) = change.resource;
+        let metadata = metadata_text(change.metadata).and_then(|text| serde_json::from_str(&text).ok());
+        AuditRecord {
+            id,
+            timestamp: id.time(),
+            user_id: None,
+            username: Some(Arc::clone(&self.operator)),
+            action: change.action.into(),
+            resource_type: Some(kind.into()),
+            resource_id: Some(name.into()),
+            ip_address: None,
+            user_agent: None,
+            request_method: None,
+            request_path: None,
+            response_status: None,
+            outcome: Outcome::Success,
+            duration_ms: 0,
+            request_id: None,
+            metadata: metadata.unwrap_or_else(|| Value::Object(Map::new())),
+            source: Source::Cli,
+        }
+    }
+
+    /// Leaves records in the journal, and moves them on where the database takes them at once.
+    ///
+    /// # Errors
+    /// The journal can't be written by now.
+    pub(super) async fn leave(&self, store: &Store, unrecorded: &[AuditRecord]) -> Result<(), CliError> {
+        if unrecorded.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<AuditEntry<'_>> = unrecorded.iter().map(entry).collect();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let left = journal::leave(&self.folder, &clock, &entries)
+            .map_err(|error| CliError::Failed(format!("the change was made, but not recorded: {error}")))?;
+        let numbered: Vec<_> = left.lines.into_iter().map(|line| (line.seq, line.record)).collect();
+        if let Err(error) = store.audit_sink().insert(left.writer, &numbered).await {
+            log::warn!("the audit record waits in the journal for the next start of the service: {error}");
+        } else if let Err(error) = std::fs::remove_file(&left.path) {
+            // It is in the database; a service would find that out and delete it.
+            log::debug!("{}: {error}", left.path.display());
+        }
+        Ok(())
+    }
+}
+
+/// Whether the journal's folder takes a file and keeps what is written into it.
+fn try_out(folder: &Path) -> std::io::Result<()> {
+    // No name of a segment: a service beside this does not look at it.
+    let path = folder.join(format!("{}.part", WriterId::generate()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    // As much as a disk gives at least.
+    let written = file.write_all(&[b'\n'; 4096]).and_then(|()| file.sync_all());
+    written.and(std::fs::remove_file(&path))
+}
+
+/// The system's user, who has no account here: by the real user id, for the environment says what its owner likes.
 fn operator() -> String {
-    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let id = uzers::get_current_uid();
+    let name =
+        uzers::get_user_by_uid(id).map_or_else(|| id.to_string(), |user| user.name().to_string_lossy().into_owned());
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     format!("cli:{name}")
 }
 
-fn entry<'a>(operator: &'a str, change: &'a Recorded) -> AuditEntry<'a> {
+/// A record as the journal takes it: id and time come with the append.
+fn entry(record: &AuditRecord) -> AuditEntry<'_> {
     AuditEntry {
         user_id: None,
-        username: Some(Cow::Borrowed(operator)),
-        action: Cow::Borrowed(change.action),
-        resource_type: Some(Cow::Borrowed(change.resource.0)),
-        resource_id: Some(Cow::Borrowed(&change.resource.1)),
+        username: record.username.as_deref().map(Cow::Borrowed),
+        action: Cow::Borrowed(&record.action),
+        resource_type: record.resource_type.as_deref().map(Cow::Borrowed),
+        resource_id: record.resource_id.as_deref().map(Cow::Borrowed),
         ip_address: None,
         user_agent: None,
         request_method: None,
         request_path: None,
         response_status: None,
-        outcome: Outcome::Success,
+        outcome: record.outcome,
         duration_ms: 0,
         request_id: None,
-        metadata: Some(Cow::Owned(change.metadata.to_string())),
-        source: Source::Cli,
+        metadata: Some(Cow::Owned(record.metadata.to_string())),
+        source: record.source,
     }
 }

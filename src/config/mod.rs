@@ -4,17 +4,20 @@
 //! Whatever can't be read, is unsafe or half set stops the start.
 
 mod error;
+mod logging;
 mod providers;
 mod reader;
 mod secrets;
 mod tokens;
 mod variables;
 
+use std::env::VarError;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConfigError;
+pub use logging::start_logging;
 pub use providers::ProviderSettings;
 pub use variables::{VARIABLES, Variable};
 
@@ -100,6 +103,7 @@ impl Config {
     /// The first variable that can't be used.
     pub fn from_env() -> Result<Self, ConfigError> {
         load_dotenv()?;
+        check_text()?;
         Self::from_vars(&|name| std::env::var(name).ok())
     }
 
@@ -109,6 +113,7 @@ impl Config {
     /// The first variable that can't be used.
     pub fn check_env() -> Result<Self, ConfigError> {
         load_dotenv()?;
+        check_text()?;
         Self::read(&|name| std::env::var(name).ok(), true)
     }
 
@@ -160,8 +165,22 @@ impl Config {
     }
 }
 
+/// A variable; an error where it is no text, for then it must not count as unset.
+fn environment(name: &str) -> Result<Option<String>, ConfigError> {
+    match std::env::var(name) {
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(ConfigError::new(name, "is not UTF-8")),
+    }
+}
+
+fn check_text() -> Result<(), ConfigError> {
+    VARIABLES.iter().try_for_each(|variable| environment(variable.name).map(drop))
+}
+
+/// Of the working directory alone: whoever may write to a folder above it does not configure the service.
 fn load_dotenv() -> Result<(), ConfigError> {
-    match dotenvy::dotenv() {
+    match dotenvy::from_path(".env") {
         Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
         // The error would repeat the line, and a line may be a secret.
@@ -200,13 +219,15 @@ fn store(reader: &Reader<'_>, data_dir: &Path) -> Result<StoreSettings, ConfigEr
         }
     };
     let timeout = Duration::from_secs(reader.number("DATABASE_TIMEOUT_SECONDS", 5, 1..=60)?);
-    Ok(StoreSettings { database, timeout, pool_size: 8 })
+    Ok(StoreSettings { database, timeout, pool_size: 8, default_role: default_role(reader)? })
+}
+
+fn default_role(reader: &Reader<'_>) -> Result<RoleName, ConfigError> {
+    let name = reader.text_or("DEFAULT_ROLE", "viewer");
+    RoleName::parse(&name).map_err(|error| ConfigError::new("DEFAULT_ROLE", error.message))
 }
 
 fn api(reader: &Reader<'_>, server: &ServerSettings) -> Result<ApiSettings, ConfigError> {
-    let default_role = reader.text_or("DEFAULT_ROLE", "viewer");
-    let default_role =
-        RoleName::parse(&default_role).map_err(|error| ConfigError::new("DEFAULT_ROLE", error.message))?;
     let allowed_origins = reader.list("CORS_ALLOWED_ORIGINS");
     if !allowed_origins.iter().all(|origin| is_origin(origin)) {
         return Err(ConfigError::new(
@@ -219,12 +240,12 @@ fn api(reader: &Reader<'_>, server: &ServerSettings) -> Result<ApiSettings, Conf
         IpAddr::V6(address) => format!("[{address}]"),
     };
     let public_url = reader.text_or("PUBLIC_URL", &format!("http://{host}:{}", server.port));
-    if !is_origin_with_path(&public_url) {
-        return Err(ConfigError::new("PUBLIC_URL", "expected a URL, as https://auth.example.com"));
+    if !is_origin_with_path(&public_url) || public_url.contains('@') {
+        return Err(ConfigError::new("PUBLIC_URL", "expected a URL without credentials, as https://auth.example.com"));
     }
     Ok(ApiSettings {
         is_registration_enabled: reader.flag("ENABLE_REGISTRATION", true)?,
-        default_role,
+        default_role: default_role(reader)?,
         password_policy: PasswordPolicy { min_length: reader.number("PASSWORD_MIN_LENGTH", 8, 8..=64)? },
         request_timeout: Duration::from_secs(reader.number("REQUEST_TIMEOUT_SECONDS", 30, 1..=600)?),
         allowed_origins,

@@ -28,7 +28,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("PORT", "8080", "port to serve on; 0 picks a free one, and the log says which"),
     plain("WORKERS", "one a core", "threads that answer requests"),
     plain("DATA_DIR", "./data", "folder of the SQLite files, the audit journal and the made key"),
-    plain("RUST_LOG", "info", "what is logged, and how much of it"),
+    plain("RUST_LOG", "info, less of what anybody can cause", "what is logged, and how much of it"),
     secret("DATABASE_URL", "a SQLite file in DATA_DIR", "sqlite://path or postgres://user@host:port/db"),
     plain("DATABASE_TIMEOUT_SECONDS", "5", "seconds; no answer waits longer than twice that for the database"),
     secret(

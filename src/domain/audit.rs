@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::redact::redact_object;
 use super::{RecordId, Timestamp, UserId};
 
 /// How a request ended.
@@ -84,6 +86,12 @@ impl Source {
             Self::Cli => "cli",
         }
     }
+}
+
+/// Metadata as a record holds it: JSON without what looks like a token; `None` where there is none.
+pub fn metadata_text(metadata: Map<String, Value>) -> Option<String> {
+    // Nothing in a map of strings and values can fail to be written.
+    (!metadata.is_empty()).then(|| Value::Object(redact_object(metadata)).to_string())
 }
 
 /// A record before it is written: id, time, writer and number come with the append.

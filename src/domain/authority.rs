@@ -117,6 +117,19 @@ impl Denial {
         if is_held { Self::check_hand_out(policy, caller, role) } else { Ok(()) }
     }
 
+    /// Whether `caller` may delete `permission`: needs to have it where others have it by a wildcard (`is_held`),
+    /// for it is taken from them.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    pub fn check_delete(policy: &Policy, caller: &User, permission: &Permission, is_held: bool) -> Result<(), Self> {
+        if !is_held || policy.has_permission(caller, permission) {
+            Ok(())
+        } else {
+            Err(Self::Escalation("Only who has a permission takes it from those who have it by a wildcard"))
+        }
+    }
+
     /// Whether `caller` may write `is_superuser`.
     ///
     /// # Errors
@@ -215,5 +228,17 @@ mod tests {
         assert!(Denial::check_shrink(&policy, &user(&["support"]), &owner, false).is_ok());
         assert!(Denial::check_shrink(&policy, &user(&["support"]), &owner, true).is_err());
         assert!(Denial::check_shrink(&policy, &user(&["owner"]), &owner, true).is_ok());
+    }
+
+    #[test]
+    fn a_permission_that_somebody_has_by_a_wildcard_is_deleted_by_who_has_it() {
+        let policy = policy();
+        let delete = Permission::parse("projects:delete").unwrap();
+        let check = |roles: &[&str], is_held| Denial::check_delete(&policy, &user(roles), &delete, is_held).is_ok();
+        assert!(check(&["support"], false));
+        assert!(!check(&["support"], true));
+        assert!(check(&["support", "editor"], true));
+        assert!(check(&["owner"], true));
+        assert!(check(&["admin"], true));
     }
 }

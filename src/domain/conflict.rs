@@ -20,6 +20,14 @@ pub enum Conflict {
     /// What every installation has stays.
     #[error("{0}")]
     BuiltIn(&'static str),
+    /// Whoever registers would administer, or could not register.
+    #[error("Role {role} is DEFAULT_ROLE, which whoever registers gets: it {problem}")]
+    DefaultRole {
+        /// The role.
+        role: RoleName,
+        /// What would be wrong with it.
+        problem: &'static str,
+    },
 }
 
 /// Why a change of roles or permissions can't be made.

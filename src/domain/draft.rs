@@ -174,6 +174,19 @@ impl PolicyDraft {
         self.permissions.get(name).ok_or_else(|| missing_permission(name))
     }
 
+    /// The changes of [`PolicyDraft::changes_to`], each tried out, and what they make of this.
+    ///
+    /// # Errors
+    /// The first that can't be made, and why.
+    pub fn plan(&self, other: &Self, prunes: bool) -> Result<(Vec<PolicyChange>, Self), (PolicyChange, PolicyError)> {
+        let changes = self.changes_to(other, prunes);
+        let mut after = self.clone();
+        for change in &changes {
+            after.apply(change).map_err(|error| (change.clone(), error))?;
+        }
+        Ok((changes, after))
+    }
+
     /// The changes that make this what the other is, in an order in which each is possible.
     /// Roles and permissions that the other does not have stay, unless `prunes`; built-in ones stay in any case.
     pub fn changes_to(&self, other: &Self, prunes: bool) -> Vec<PolicyChange> {
@@ -356,5 +369,17 @@ mod tests {
         }
         assert_eq!(present, wanted);
         assert_eq!(present.changes_to(&wanted, true), vec![]);
+    }
+
+    #[test]
+    fn a_plan_names_the_change_that_can_not_be_made() {
+        let present = draft();
+        let mut wanted = draft();
+        wanted.roles.insert(role("c"), Role::sample("c", &["extra:read"], &["d"]));
+        let include = PolicyChange::Include(role("c"), role("d"));
+        assert_eq!(present.plan(&wanted, false), Err((include.clone(), PolicyError::NoSuchRole(role("d")))));
+        wanted.roles.insert(role("d"), Role::sample("d", &[], &[]));
+        let (changes, after) = present.plan(&wanted, false).unwrap();
+        assert_eq!((changes.last(), after), (Some(&include), wanted));
     }
 }

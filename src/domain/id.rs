@@ -22,6 +22,14 @@ fn parse(text: &str) -> Result<Uuid, InvalidId> {
     Uuid::try_parse(text).map_err(|_| InvalidId)
 }
 
+/// The one spelling under which an id stands in the audit log: what is no id stays as it is.
+pub fn canonical(id: Cow<'_, str>) -> Cow<'_, str> {
+    if id.bytes().any(|b| b.is_ascii_uppercase()) && parse(&id).is_ok() {
+        return Cow::Owned(id.to_ascii_lowercase());
+    }
+    id
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

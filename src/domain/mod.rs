@@ -31,7 +31,7 @@ pub use draft::PolicyDraft;
 pub use event::{CustomEvent, MAX_METADATA_BYTES};
 pub use field::{FieldCode, FieldError};
 pub use grant::Grant;
-pub use id::{RecordId, SessionId, UserId, WriterId};
+pub use id::{RecordId, SessionId, UserId, WriterId, canonical};
 pub use page::{MAX_LIMIT, Page, Slice};
 pub use password::{MAX_PASSWORD_BYTES, NewPassword, PasswordPolicy, normalize_password};
 pub use permission::{Permission, PermissionInfo, is_identifier, is_permission};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Grant, Permission, PermissionInfo, Role, RoleName, User};
+use super::{Conflict, Grant, Permission, PermissionInfo, Role, RoleName, User};
 
 /// Roles and permissions at one moment. A check is two look-ups: the role by
 /// its name, the permission in all that the role gives; how many roles there
@@ -141,6 +141,38 @@ impl Policy {
     /// The roles that bring this one: itself, and those that include it, directly or not.
     pub fn roles_bringing(&self, role: &RoleName) -> Vec<RoleName> {
         self.roles.iter().filter(|(_, other)| other.closure.contains(role)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The roles that give the permission by a wildcard, their own or one that they include. None is
+    /// `admin` for its rule, which is no wildcard.
+    pub fn roles_covering(&self, permission: &Permission) -> Vec<RoleName> {
+        let covers = |grant: &Grant| grant.as_permission().is_none() && grant.gives(permission);
+        let is_covering = |name: &RoleName| self.role(name).is_some_and(|role| role.grants.iter().any(covers));
+        let covering = self.roles.iter().filter(|(_, role)| role.closure.iter().any(is_covering));
+        covering.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether the role that whoever registers gets is still fit for that, as far as it was in `before`.
+    ///
+    /// # Errors
+    /// `DefaultRole`: it is gone, or gives `users:manage`.
+    pub fn check_default_role(&self, before: &Self, role: &RoleName) -> Result<(), Conflict> {
+        match self.default_role_problem(role) {
+            Some(problem) if before.default_role_problem(role) != Some(problem) => {
+                Err(Conflict::DefaultRole { role: role.clone(), problem })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn default_role_problem(&self, role: &RoleName) -> Option<&'static str> {
+        match self.roles.get(role) {
+            None => Some("would be gone"),
+            Some(role) if role.listed.iter().any(|given| given.as_str() == "users:manage") => {
+                Some("would give users:manage")
+            }
+            Some(_) => None,
+        }
     }
 
     /// A role by its name.
@@ -294,6 +326,50 @@ mod tests {
         assert!(found[&Permission::parse("users:manage").unwrap()].is_empty());
         superuser.is_active = false;
         assert!(policy.permissions_with_roles(&superuser).is_empty());
+    }
+
+    #[test]
+    fn a_wildcard_covers_for_those_too_who_include_it() {
+        let policy = policy();
+        let covering = |permission: &str| {
+            let mut covering = names(policy.roles_covering(&Permission::parse(permission).unwrap()));
+            covering.sort();
+            covering
+        };
+        assert_eq!(covering("projects:read"), ["auditor", "boss", "editor"]);
+        assert_eq!(covering("reports:read"), ["auditor"]);
+    }
+
+    #[test]
+    fn who_registers_does_not_become_an_administrator() {
+        let viewer = RoleName::parse("viewer").unwrap();
+        let with = |roles: &[Role]| {
+            let manage = PermissionInfo {
+                name: Permission::parse("users:manage").unwrap(),
+                description: String::new(),
+                is_built_in: true,
+            };
+            Policy::compile(roles.to_vec(), vec![manage])
+        };
+        let boss = Role::sample("boss", &["users:manage"], &[]);
+        let before = with(&[boss.clone(), Role::sample("viewer", &["reports:read"], &[])]);
+        let gone = with(std::slice::from_ref(&boss));
+        let refusal = |after: &Policy, before: &Policy| after.check_default_role(before, &viewer).err();
+        for unsafe_role in [
+            Role::sample("viewer", &["users:manage"], &[]),
+            Role::sample("viewer", &["users:*"], &[]),
+            Role::sample("viewer", &["*"], &[]),
+            Role::sample("viewer", &[], &["boss"]),
+        ] {
+            let after = with(&[boss.clone(), unsafe_role]);
+            let problem = "would give users:manage";
+            assert_eq!(refusal(&after, &before), Some(Conflict::DefaultRole { role: viewer.clone(), problem }));
+            assert!(refusal(&after, &gone).is_some());
+            // Who has to mend it must be able to take the first step.
+            assert_eq!(refusal(&after, &after), None);
+            assert_eq!(refusal(&before, &after), None);
+        }
+        assert!(matches!(refusal(&gone, &before), Some(Conflict::DefaultRole { problem: "would be gone", .. })));
     }
 
     #[test]

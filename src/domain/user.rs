@@ -175,6 +175,19 @@ pub struct UserChange {
     pub password_hash: Option<secrecy::SecretString>,
 }
 
+impl UserChange {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self { email, email_verified, full_name, is_active, is_superuser, password_hash } = self;
+        email.is_none()
+            && email_verified.is_none()
+            && full_name.is_none()
+            && is_active.is_none()
+            && is_superuser.is_none()
+            && password_hash.is_none()
+    }
+}
+
 /// Which users a list shows.
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {

@@ -6,14 +6,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
+use actix_web::http::header;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Principal;
-use super::recorder::{Origin, bounded, user_agent};
+use super::record::{Origin, bounded, user_agent};
 use crate::actors::Audit;
-use crate::domain::audit::{AuditEntry, Outcome, Source};
-use crate::domain::{CustomEvent, UserId, redact};
+use crate::domain::audit::{AuditEntry, Outcome, Source, metadata_text};
+use crate::domain::{CustomEvent, UserId};
 use crate::problem::ApiError;
 
 /// Something that happened in the host application.
@@ -117,18 +118,11 @@ impl AuditLog {
                 outcome: event.outcome,
                 duration_ms: 0,
                 request_id: request.and_then(|request| request.request_id.clone()).map(Cow::Owned),
-                metadata: text_of(&metadata).map(Cow::Owned),
+                metadata: metadata_text(metadata).map(Cow::Owned),
                 source: Source::Event,
             })
             .await?)
     }
-}
-
-fn text_of(metadata: &Map<String, Value>) -> Option<String> {
-    if metadata.is_empty() {
-        return None;
-    }
-    serde_json::to_string(metadata).ok().map(|text| redact(&text).into_owned())
 }
 
 impl FromRequest for AuditLog {
@@ -144,7 +138,7 @@ impl FromRequest for AuditLog {
         let request = Request {
             request_id: origin.map(|origin| origin.request_id.redacted().into_owned()),
             ip_address: origin.and_then(|origin| origin.address),
-            user_agent: user_agent(request.headers()).map(Cow::into_owned),
+            user_agent: request.headers().get(header::USER_AGENT).map(|value| user_agent(value).into_owned()),
             method: bounded(request.method().as_str(), 64).into_owned(),
             path: bounded(request.path(), 2048).into_owned(),
         };

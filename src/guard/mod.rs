@@ -6,6 +6,8 @@
 
 mod allowed;
 #[cfg(feature = "service")]
+mod answer;
+#[cfg(feature = "service")]
 mod audit_log;
 mod bearer;
 #[cfg(feature = "service")]
@@ -15,10 +17,14 @@ mod guards;
 #[cfg(feature = "service")]
 mod held;
 #[cfg(feature = "service")]
+mod loopback;
+#[cfg(feature = "service")]
 mod naming;
 #[cfg(feature = "service")]
 mod note;
 mod principal;
+#[cfg(feature = "service")]
+mod record;
 #[cfg(feature = "service")]
 mod recorder;
 #[cfg(feature = "remote")]
@@ -35,14 +41,16 @@ pub use allowed::{Allowed, Require};
 pub use audit_log::{AuditEvent, AuditLog};
 pub use guards::Guards;
 #[cfg(feature = "service")]
+pub use loopback::LoopbackOnly;
+#[cfg(feature = "service")]
 pub use naming::{Naming, RouteName};
 #[cfg(feature = "service")]
 pub use note::AuditNote;
 pub use principal::Principal;
 #[cfg(feature = "service")]
-pub(crate) use recorder::Origin;
+pub(crate) use record::Origin;
 #[cfg(feature = "service")]
-pub use recorder::Recorder;
+pub use recorder::{Recorder, RecorderSettings};
 #[cfg(feature = "remote")]
 pub use remote::RemoteSettings;
 #[cfg(feature = "service")]

@@ -41,7 +41,7 @@ impl From<RouteName> for RequestName {
 const UNKNOWN: RouteName = RouteName { action: Some("UNKNOWN_ROUTE"), resource_type: None };
 
 /// The names of all routes, by pattern and method.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Naming {
     by_pattern: HashMap<String, Vec<(Option<Method>, RouteName)>>,
 }

@@ -2,30 +2,47 @@
 //! under that id, and one audit record for every API request, written before
 //! the answer leaves.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
-use actix_web::http::header::HeaderMap;
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::error::InternalError;
+use actix_web::http::{Method, header};
 use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::future::{LocalBoxFuture, Ready, ready};
 use ipnet::IpNet;
 use prometheus::IntCounter;
 
-use super::client;
+use super::Requirement;
+use super::answer::{foreign, under_id};
+use super::loopback::LoopbackOnly;
 use super::naming::Naming;
-use super::note::AuditNote;
-use super::request_id::{RequestId, X_REQUEST_ID};
+use super::record::{Arrival, Origin, entry, name_of};
+use super::request_id::X_REQUEST_ID;
 use super::require::take_required;
-use super::{Principal, Requirement};
 use crate::actors::{JournalError, Rbac, WorkerJournal};
-use crate::domain::audit::{AuditEntry, Outcome, Source};
-use crate::domain::{Policy, RecordId, redact};
+use crate::domain::Policy;
+use crate::domain::audit::AuditEntry;
 use crate::problem::ApiError;
+
+/// What the recorder is told.
+#[derive(Clone)]
+pub struct RecorderSettings {
+    /// Networks whose word about the client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What requests are called.
+    pub naming: Naming,
+    /// Where records are appended; without it nothing is recorded.
+    pub journal: Option<WorkerJournal>,
+    /// With a counter of lost records (`AUDIT_FAIL_OPEN`) a request is answered also where its
+    /// record can't be written.
+    pub lost: Option<IntCounter>,
+    /// False, when no origin is allowed: preflights are refused here.
+    pub answers_preflights: bool,
+    /// Without authentication: who is served at all.
+    pub loopback_only: Option<LoopbackOnly>,
+}
 
 /// Records requests; the outermost middleware of the app, one for each worker.
 #[derive(Clone)]
@@ -33,28 +50,13 @@ pub struct Recorder(Rc<Inner>);
 
 struct Inner {
     rbac: Rbac,
-    trusted_proxies: Vec<IpNet>,
-    naming: Naming,
-    journal: Option<WorkerJournal>,
-    lost: Option<IntCounter>,
-    answers_preflights: bool,
+    settings: RecorderSettings,
 }
 
 impl Recorder {
-    /// Names records by `naming` and appends them to `journal`; without a
-    /// journal nothing is recorded. With a counter of `lost` records
-    /// (`AUDIT_FAIL_OPEN`) a request is answered also where its record can't be written.
-    /// Without `answers_preflights`, when no origin is allowed, preflights are refused here.
     /// A route that requires a permission or role that `rbac` does not know stops the start.
-    pub fn new(
-        rbac: Rbac,
-        trusted_proxies: Vec<IpNet>,
-        naming: Naming,
-        journal: Option<WorkerJournal>,
-        lost: Option<IntCounter>,
-        answers_preflights: bool,
-    ) -> Self {
-        Self(Rc::new(Inner { rbac, trusted_proxies, naming, journal, lost, answers_preflights }))
+    pub fn new(rbac: Rbac, settings: RecorderSettings) -> Self {
+        Self(Rc::new(Inner { rbac, settings }))
     }
 }
 
@@ -96,15 +98,6 @@ pub struct RecorderService<S> {
     inner: Rc<Inner>,
 }
 
-/// What of a request has to be known before it is handled.
-struct Arrival {
-    started: Instant,
-    request_id: RequestId,
-    method: Method,
-    is_preflight: bool,
-    ip_address: Option<std::net::IpAddr>,
-}
-
 impl<S, B> Service<ServiceRequest> for RecorderService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -120,177 +113,123 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let inner = Rc::clone(&self.inner);
-        let arrival = Arrival {
-            started: Instant::now(),
-            request_id: RequestId::of(request.headers()),
-            method: request.method().clone(),
-            is_preflight: is_preflight(&request),
-            ip_address: client::address(&request, &inner.trusted_proxies),
-        };
+        let mut arrival = Arrival::of(&request, &inner.settings.trusted_proxies);
+        if arrival.is_preflight && inner.is_asked_by_a_gateway(&arrival, &request) {
+            // It asks with its client's headers: none of them makes a preflight of the question.
+            arrival.is_preflight = false;
+            request.headers_mut().remove(header::ACCESS_CONTROL_REQUEST_METHOD);
+        }
         request.extensions_mut().insert(Origin { address: arrival.ip_address, request_id: arrival.request_id.clone() });
         if !is_registered(&arrival.method) {
             // Any token can be a method: it must not become a metric's label.
             request.head_mut().method = other_method();
         }
-        let is_refused = inner.journal.as_ref().is_some_and(|journal| !journal.is_writable()) && inner.lost.is_none();
+        let may_change = !arrival.method.is_safe();
         let service = Rc::clone(&self.service);
-        Box::pin(async move {
-            let response = if is_refused && inner.is_recorded(&arrival, &request) {
-                request.error_response(ApiError::Unavailable("the audit journal can't be written".into()))
-            } else if arrival.is_preflight && !inner.answers_preflights {
-                request.error_response(ApiError::OriginNotAllowed)
-            } else {
-                service.call(request).await?.map_into_boxed_body()
+        let answering = async move {
+            let response = match inner.refusal(&arrival, &request) {
+                Some(refusal) => request.error_response(refusal),
+                None => match service.call(request).await {
+                    Ok(response) => response.map_into_boxed_body(),
+                    Err(error) => return Err(inner.answer_error(&arrival, &error).await),
+                },
             };
-            let mut response = with_request_id(response, &arrival);
-            if let Err(error) = inner.record(&arrival, &response).await {
-                log::error!("[{}] the audit record can't be written: {error}", arrival.request_id);
-                if let Some(lost) = &inner.lost {
-                    lost.inc();
-                } else {
-                    let refusal = ApiError::Unavailable("the audit record can't be written".into());
-                    response = with_request_id(response.into_response(HttpResponse::from_error(refusal)), &arrival);
-                }
-            }
-            if let Some(value) = arrival.request_id.header() {
-                response.headers_mut().insert(X_REQUEST_ID.clone(), value);
-            }
-            Ok(response)
-        })
+            Ok(inner.answer(&arrival, response).await)
+        };
+        if may_change {
+            // The server drops what it answers when the client goes away: what has begun to change
+            // something runs to its end all the same, and is recorded.
+            let task = actix_web::rt::spawn(answering);
+            return Box::pin(async move {
+                task.await.unwrap_or_else(|error| Err(ApiError::Internal(format!("a request failed: {error}")).into()))
+            });
+        }
+        Box::pin(answering)
     }
-}
-
-/// Where the request comes from (see [`client::address`]), and its id; for handlers.
-#[derive(Debug, Clone)]
-pub(crate) struct Origin {
-    pub(crate) address: Option<std::net::IpAddr>,
-    pub(super) request_id: RequestId,
 }
 
 impl Inner {
+    /// Why the request is not handled at all.
+    fn refusal(&self, arrival: &Arrival, request: &ServiceRequest) -> Option<ApiError> {
+        let settings = &self.settings;
+        let is_writable = settings.journal.as_ref().is_none_or(WorkerJournal::is_writable) || settings.lost.is_some();
+        if !is_writable && self.is_recorded(arrival, request) {
+            return Some(ApiError::Unavailable("the audit journal can't be written".into()));
+        }
+        if let Some(only) = &settings.loopback_only
+            && let Err(refusal) = only.check(&arrival.method, request.headers())
+        {
+            return Some(refusal);
+        }
+        (arrival.is_preflight && !settings.answers_preflights).then_some(ApiError::OriginNotAllowed)
+    }
+
     fn is_recorded(&self, arrival: &Arrival, request: &ServiceRequest) -> bool {
-        let name = self.naming.name(&arrival.method, request.path(), || request.match_pattern());
-        !arrival.is_preflight && name.action.is_some()
+        !arrival.is_preflight && name_of(&self.settings.naming, arrival, Some(request.request())).action.is_some()
     }
 
-    /// Appends the record of an answered request, and waits until it is written.
-    async fn record(&self, arrival: &Arrival, response: &ServiceResponse) -> Result<(), JournalError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
-        let request = response.request();
-        let name = self.naming.name(&arrival.method, request.path(), || request.match_pattern());
-        let Some(action) = name.action.as_deref() else { return Ok(()) };
-        if arrival.is_preflight {
-            return Ok(());
-        }
+    fn is_asked_by_a_gateway(&self, arrival: &Arrival, request: &ServiceRequest) -> bool {
+        name_of(&self.settings.naming, arrival, Some(request.request())).action.as_deref() == Some("VERIFY")
+    }
+
+    /// The answer as it leaves: once it is recorded, under the request's id.
+    async fn answer(&self, arrival: &Arrival, response: ServiceResponse) -> ServiceResponse {
+        let mut response = under_id(response, &arrival.request_id, arrival.is_preflight);
         let written = {
+            let request = response.request();
+            let name = name_of(&self.settings.naming, arrival, Some(request));
             let extensions = request.extensions();
-            let principal = extensions.get::<Principal>();
-            let note = extensions.get::<AuditNote>();
-            let noted_user = note.and_then(|note| note.user.as_ref());
-            let user_id = noted_user.map(|(id, _)| *id).or_else(|| principal.map(Principal::id));
-            let username = noted_user.map(|(_, name)| name).or_else(|| principal.map(Principal::username));
             let status = response.status().as_u16();
-            let resource_type = note.and_then(|note| note.resource_type.as_deref()).or(name.resource_type.as_deref());
-            let resource_id = match note.and_then(|note| note.resource_id.as_deref()) {
-                Some(id) => Some(id),
-                None => {
-                    let path = request.match_info();
-                    match &name.resource_variable {
-                        Some(variable) => path.get(variable),
-                        None => {
-                            name.resource_type.as_deref().and_then(|kind| path.get("id").or_else(|| path.get(kind)))
-                        }
-                    }
-                }
-            };
-            journal.append(&AuditEntry {
-                user_id,
-                username: username.map(|name| Cow::Borrowed(&**name)),
-                action: Cow::Borrowed(note.and_then(|note| note.action.as_deref()).unwrap_or(action)),
-                resource_type: resource_type.map(Cow::Borrowed),
-                resource_id: resource_id.map(|id| bounded(id, 256)).map(one_spelling),
-                ip_address: arrival.ip_address,
-                user_agent: user_agent(request.headers()),
-                request_method: Some(bounded(arrival.method.as_str(), 64)),
-                request_path: Some(bounded(request.path(), 2048)),
-                response_status: Some(status),
-                outcome: Outcome::of_status(status),
-                duration_ms: u32::try_from(arrival.started.elapsed().as_millis()).unwrap_or(u32::MAX),
-                request_id: Some(arrival.request_id.redacted()),
-                metadata: self.metadata(request, note, action),
-                source: if note.is_some_and(|note| note.is_event) { Source::Event } else { Source::Request },
-            })
+            let told = Some((request, &*extensions));
+            entry(arrival, &name, status, told, &self.settings.trusted_proxies).map(|entry| self.append(&entry))
         };
-        written.await.map(|_| ())
+        if let Err(refusal) = self.recorded(arrival, written).await {
+            response = response.into_response(refusal.response(arrival.request_id.as_str()));
+        }
+        if let Some(value) = arrival.request_id.header() {
+            response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+        }
+        response
     }
 
-    /// The note's metadata; for a gateway's question also what it asks about.
-    fn metadata(
+    /// The same for what some middleware of the app failed with, and took the request along.
+    async fn answer_error(&self, arrival: &Arrival, error: &Error) -> Error {
+        let problem = foreign(error.as_response_error().status_code(), error);
+        if let Some(cause) = problem.cause() {
+            log::error!("[{}] {} {}: {cause}", arrival.request_id, arrival.method, arrival.uri.path());
+        }
+        let name = name_of(&self.settings.naming, arrival, None);
+        let entry = entry(arrival, &name, problem.status().as_u16(), None, &self.settings.trusted_proxies);
+        let recorded = self.recorded(arrival, entry.map(|entry| self.append(&entry))).await;
+        let mut response: HttpResponse = recorded.err().unwrap_or(problem).response(arrival.request_id.as_str());
+        if let Some(value) = arrival.request_id.header() {
+            response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+        }
+        InternalError::from_response("a middleware failed", response).into()
+    }
+
+    fn append(&self, entry: &AuditEntry<'_>) -> Option<impl Future<Output = Result<(), JournalError>> + use<>> {
+        let written = self.settings.journal.as_ref()?.append(entry);
+        Some(async move { written.await.map(drop) })
+    }
+
+    /// Waits until the record is written. Without `AUDIT_FAIL_OPEN` there is no answer without it.
+    async fn recorded(
         &self,
-        request: &actix_web::HttpRequest,
-        note: Option<&AuditNote>,
-        action: &str,
-    ) -> Option<Cow<'static, str>> {
-        let mut metadata = note.map(|note| note.metadata.clone()).unwrap_or_default();
-        let is_trusted = || client::is_trusted(request.head().peer_addr, &self.trusted_proxies);
-        if action == "VERIFY" && is_trusted() {
-            let (method, path) = client::original_request(request.headers());
-            for (key, value) in [("original_method", method), ("original_path", path)] {
-                if let Some(value) = value {
-                    metadata.insert(key.to_owned(), value.into());
-                }
+        arrival: &Arrival,
+        written: Option<Option<impl Future<Output = Result<(), JournalError>>>>,
+    ) -> Result<(), ApiError> {
+        let Some(written) = written.flatten() else { return Ok(()) };
+        let Err(error) = written.await else { return Ok(()) };
+        log::error!("[{}] the audit record can't be written: {error}", arrival.request_id);
+        match &self.settings.lost {
+            Some(lost) => {
+                lost.inc();
+                Ok(())
             }
+            None => Err(ApiError::Unavailable("the audit record can't be written".into())),
         }
-        if metadata.is_empty() {
-            return None;
-        }
-        let text = serde_json::to_string(&metadata).ok()?;
-        Some(Cow::Owned(redact(&text).into_owned()))
     }
-}
-
-/// Ids are recorded in lower case, however they were asked for: a search is exact.
-fn one_spelling(id: Cow<'_, str>) -> Cow<'_, str> {
-    if id.bytes().any(|b| b.is_ascii_uppercase()) && id.parse::<RecordId>().is_ok() {
-        return Cow::Owned(id.to_ascii_lowercase());
-    }
-    id
-}
-
-/// Cut to so many characters, without what looks like a token.
-/// A NUL, which PostgreSQL does not store, becomes U+FFFD.
-pub(super) fn bounded(text: &str, max_chars: usize) -> Cow<'_, str> {
-    if text.contains('\0') {
-        return Cow::Owned(bounded(&text.replace('\0', "\u{FFFD}"), max_chars).into_owned());
-    }
-    // A token that the cut would shorten has to be seen whole.
-    match redact(text) {
-        Cow::Borrowed(text) => Cow::Borrowed(cut(text, max_chars)),
-        Cow::Owned(text) => Cow::Owned(cut(&text, max_chars).to_owned()),
-    }
-}
-
-fn cut(text: &str, max_chars: usize) -> &str {
-    // No character is shorter than a byte.
-    if text.len() <= max_chars {
-        return text;
-    }
-    text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
-}
-
-/// Cut at 512 characters.
-pub(super) fn user_agent(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    Some(match String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes()) {
-        Cow::Borrowed(text) => bounded(text, 512),
-        Cow::Owned(text) => Cow::Owned(bounded(&text, 512).into_owned()),
-    })
-}
-
-/// Fetch: a preflight has these three.
-fn is_preflight(request: &ServiceRequest) -> bool {
-    request.method() == Method::OPTIONS
-        && request.headers().contains_key(header::ORIGIN)
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 fn is_registered(method: &Method) -> bool {
@@ -310,49 +249,4 @@ fn is_registered(method: &Method) -> bool {
 
 fn other_method() -> Method {
     Method::from_bytes(b"OTHER").unwrap_or(Method::TRACE)
-}
-
-/// An error's body under the request's id; its cause goes to the log, once.
-fn with_request_id(response: ServiceResponse, arrival: &Arrival) -> ServiceResponse {
-    let request_id = &arrival.request_id;
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
-        return response;
-    }
-    let problem = match response.response().error() {
-        // The CORS middleware's own answer.
-        _ if arrival.is_preflight => ApiError::OriginNotAllowed,
-        Some(error) => error.as_error::<ApiError>().cloned().unwrap_or_else(|| foreign(status, &error.to_string())),
-        // The handler's own answer, as the health check's.
-        None if response.headers().contains_key(header::CONTENT_TYPE) => return response,
-        None => foreign(status, "no body"),
-    };
-    if let Some(cause) = problem.cause() {
-        log::error!("[{request_id}] {} {}: {cause}", response.request().method(), response.request().path());
-    }
-    let answer = problem.response(request_id.as_str());
-    // What the inner middleware added, as CORS headers, stays.
-    let kept: Vec<_> = response
-        .headers()
-        .iter()
-        .filter(|(name, _)| name.as_str().starts_with("access-control-") || **name == header::VARY)
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let mut response = response.into_response(answer);
-    for (name, value) in kept {
-        response.headers_mut().append(name, value);
-    }
-    response
-}
-
-/// An error of the framework in our words.
-fn foreign(status: StatusCode, cause: &str) -> ApiError {
-    match status {
-        StatusCode::NOT_FOUND => ApiError::NotFound("Not found"),
-        StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed(String::new()),
-        StatusCode::REQUEST_TIMEOUT => ApiError::RequestTimeout,
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge(0),
-        status if status.is_client_error() => ApiError::BadRequest(cause.to_owned()),
-        _ => ApiError::Internal(cause.to_owned()),
-    }
 }

@@ -1,10 +1,12 @@
 //! The frame of every change of users, roles and permissions: one at a time,
 //! under the rules of authority and of the last administrator.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::clocks::ClockStatements;
+use super::recorded::RecordStatements;
 use super::role_statements::RoleStatements;
+use super::row_locks::RowLocks;
 use super::session_statements::SessionStatements;
 use super::user_statements::UserStatements;
 use super::{Clock, StoreError, StoreResult};
@@ -13,9 +15,15 @@ use crate::domain::{
 };
 
 /// Everything that a statement about users, roles and sessions needs.
-pub(super) trait Statements: UserStatements + RoleStatements + SessionStatements + ClockStatements {}
+pub(super) trait Statements:
+    UserStatements + RoleStatements + SessionStatements + ClockStatements + RecordStatements + RowLocks
+{
+}
 
-impl<C: UserStatements + RoleStatements + SessionStatements + ClockStatements> Statements for C {}
+impl<C> Statements for C where
+    C: UserStatements + RoleStatements + SessionStatements + ClockStatements + RecordStatements + RowLocks
+{
+}
 
 /// What a change is noted as in the feed.
 pub(super) enum Noted {
@@ -31,7 +39,8 @@ pub(super) enum Noted {
 pub(super) struct Change {
     pub(super) draft: PolicyDraft,
     /// The draft, compiled once it is asked.
-    policy: OnceLock<Policy>,
+    policy: OnceLock<Arc<Policy>>,
+    before: Arc<Policy>,
     /// None: the system, which may everything.
     caller: Option<User>,
     administrators: Administrators,
@@ -57,7 +66,7 @@ impl Change {
     pub(super) async fn begin<C: Statements>(conn: &mut C, by: &Authority, needed: &Needed) -> StoreResult<Self> {
         conn.lock(Clock::Policy).await?;
         let draft = conn.load_policy().await?.draft();
-        let policy = draft.compile();
+        let policy = Arc::new(draft.compile());
         let caller = match by {
             Authority::System => None,
             Authority::User(id) => {
@@ -67,7 +76,7 @@ impl Change {
             }
         };
         let administrators = Administrators::find(conn, &policy).await?;
-        Ok(Self { draft, policy: policy.into(), caller, administrators })
+        Ok(Self { draft, policy: Arc::clone(&policy).into(), before: policy, caller, administrators })
     }
 
     /// Asks a rule about the caller.
@@ -87,7 +96,7 @@ impl Change {
 
     /// The policy as the change has it by now.
     fn policy(&self) -> &Policy {
-        self.policy.get_or_init(|| self.draft.compile())
+        self.policy.get_or_init(|| Arc::new(self.draft.compile()))
     }
 
     /// Makes one of the changes of roles and permissions on the draft.
@@ -106,6 +115,20 @@ impl Change {
         }
         let is_held = conn.is_any_assigned(&self.policy().roles_bringing(role)).await?;
         self.check(|policy, caller| Denial::check_shrink(policy, caller, role, is_held))
+    }
+
+    /// Asks whether the caller may delete the permission.
+    pub(super) async fn check_delete<C: Statements>(&self, conn: &mut C, name: &Permission) -> StoreResult<()> {
+        if self.caller.is_none() {
+            return Ok(());
+        }
+        let is_held = conn.is_any_assigned(&self.policy().roles_covering(name)).await?;
+        self.check(|policy, caller| Denial::check_delete(policy, caller, name, is_held))
+    }
+
+    /// Whether who registers still gets a role that does not administer, where that was so.
+    pub(super) fn check_default_role(&self, role: &RoleName) -> StoreResult<()> {
+        Ok(self.policy().check_default_role(&self.before, role)?)
     }
 
     /// Who makes the change, for the row that it leaves.

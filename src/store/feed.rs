@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::prelude::*;
+use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::connect::{self, AsyncSqlite};
@@ -12,13 +13,15 @@ use super::schema::{change_clocks, changes};
 use super::settings::Database;
 use super::{Change, Store, StoreError, StoreResult};
 
-/// Reads changes in order. After an error the next call connects anew and goes
-/// on from where it was.
+/// Reads changes in order. After an error it goes on from where it was. Where the connection was lost, another
+/// server may answer by now, whose changes only have the same numbers: everything before that is a gap.
 pub struct ChangeFeed {
     pools: Arc<Pools>,
     timeout: Duration,
     connection: Option<Connection>,
+    /// None before the first look, and after a lost connection.
     seen: Option<Seen>,
+    has_begun: bool,
 }
 
 /// The versions up to which changes were told.
@@ -70,32 +73,64 @@ impl ChangeFeed {
     /// # Errors
     /// `Unavailable`; nothing is missed by it.
     pub async fn poll(&mut self) -> StoreResult<Vec<Change>> {
-        let (pools, timeout, seen) = (Arc::clone(&self.pools), self.timeout, self.seen);
-        let connection = self.connection.take();
+        // Until it comes back it counts as lost.
+        let (connection, seen) = (self.connection.take(), self.seen.take());
+        let (connection, looked) = self.look(connection, seen).await?;
+        self.connection = Some(connection);
+        match looked {
+            Ok((now, changes)) => {
+                self.seen = Some(now);
+                let is_first = !std::mem::replace(&mut self.has_begun, true);
+                Ok(if seen.is_none() && !is_first { vec![Change::Gap] } else { changes })
+            }
+            Err(error) => {
+                self.seen = seen;
+                Err(error)
+            }
+        }
+    }
+
+    /// A look on this connection or on a new one, which is given back if it can be used again.
+    async fn look(
+        &self,
+        connection: Option<Connection>,
+        seen: Option<Seen>,
+    ) -> StoreResult<(Connection, StoreResult<(Seen, Vec<Change>)>)> {
+        let (pools, timeout) = (Arc::clone(&self.pools), self.timeout);
         let work = async move {
             let mut connection = match connection {
                 Some(connection) => connection,
-                None => Connection::open(&pools.settings.database, timeout).await?,
+                // A slow server says so itself, before it counts as lost.
+                None => Connection::open(&pools.settings.database, timeout.mul_f64(0.8)).await?,
             };
             let looked = match &mut connection {
                 Connection::Sqlite(connection) => look(&mut **connection, seen).await,
                 Connection::Postgres(connection) => look(&mut **connection, seen).await,
-            }?;
-            Ok((connection, looked))
+            };
+            match looked {
+                Err(error) if connection.is_lost() => Err(error),
+                looked => Ok((connection, looked)),
+            }
         };
         let bounded = async move {
             tokio::time::timeout(timeout, work)
                 .await
                 .map_err(|_| StoreError::Unavailable("no answer about changes in time".into()))?
         };
-        let (connection, (seen, changes)) = self.pools.run(bounded).await?;
-        self.connection = Some(connection);
-        self.seen = Some(seen);
-        Ok(changes)
+        self.pools.run(bounded).await
     }
 }
 
 impl Connection {
+    /// Whether a connection with which a look has failed is of no more use.
+    fn is_lost(&mut self) -> bool {
+        match self {
+            // A file can be opened again at any time.
+            Self::Sqlite(_) => true,
+            Self::Postgres(connection) => connection.is_broken(),
+        }
+    }
+
     async fn open(database: &Database, timeout: Duration) -> StoreResult<Self> {
         let opened = match database {
             Database::Sqlite(path) => {
@@ -131,7 +166,7 @@ fn advance(seen: Seen, now: Seen, rows: Vec<ChangeRow>) -> (Seen, Vec<Change>) {
         let last = if clock == "policy" { &mut next.policy } else { &mut next.sessions };
         is_gap |= version != *last + 1;
         *last = version;
-        changes.extend(parse(&kind, &key));
+        changes.push(parse(&kind, &key));
     }
     is_gap |= next.policy < now.policy || next.sessions < now.sessions;
     if is_gap {
@@ -142,21 +177,22 @@ fn advance(seen: Seen, now: Seen, rows: Vec<ChangeRow>) -> (Seen, Vec<Change>) {
     (next, changes)
 }
 
-fn parse(kind: &str, key: &str) -> Option<Change> {
-    match kind {
-        "policy" => Some(Change::Policy),
-        "user" if key == "*" => Some(Change::AllUsers),
-        "user" => key.parse().ok().map(Change::User),
-        "session" => key.parse().ok().map(Change::SessionEnded),
-        // Of a newer version: whatever it is, forgetting everything is right.
-        _ => Some(Change::Gap),
+fn parse(kind: &str, key: &str) -> Change {
+    match (kind, key) {
+        ("policy", _) => Change::Policy,
+        ("user", "*") => Change::AllUsers,
+        ("session", "*") => Change::AllSessions,
+        // What is of a newer version: whatever it is, forgetting everything is right.
+        ("user", id) => id.parse().map_or(Change::Gap, Change::User),
+        ("session", id) => id.parse().map_or(Change::Gap, Change::SessionEnded),
+        _ => Change::Gap,
     }
 }
 
 impl Store {
     /// A reader of the change feed; `timeout` bounds each look.
     pub fn change_feed(&self, timeout: Duration) -> ChangeFeed {
-        ChangeFeed { pools: Arc::clone(&self.pools), timeout, connection: None, seen: None }
+        ChangeFeed { pools: Arc::clone(&self.pools), timeout, connection: None, seen: None, has_begun: false }
     }
 }
 
@@ -174,6 +210,19 @@ mod tests {
         let now = Seen { policy: 5, sessions: 7 };
         let (next, changes) = advance(seen, now, vec![row("policy", 4), row("policy", 5)]);
         assert_eq!((next, changes), (now, vec![Change::Policy, Change::Policy]));
+    }
+
+    #[test]
+    fn what_is_told_is_what_was_noted() {
+        let id = "0197f1d0-0000-7000-8000-000000000000";
+        assert_eq!(parse("user", id), Change::User(id.parse().unwrap()));
+        assert_eq!(parse("user", "*"), Change::AllUsers);
+        assert_eq!(parse("session", id), Change::SessionEnded(id.parse().unwrap()));
+        assert_eq!(parse("session", "*"), Change::AllSessions);
+        // Of a later version than this one.
+        for (kind, key) in [("user", "a..z"), ("session", ""), ("device", id)] {
+            assert_eq!(parse(kind, key), Change::Gap, "{kind} {key}");
+        }
     }
 
     #[test]

@@ -39,9 +39,11 @@ const AUDIT_TABLES: &[&str] = &["audit_logs", "audit_writers"];
 /// The lock that instances which start at once take in turn; its number means nothing.
 const ADVISORY_LOCK: i64 = 7_205_759_403_792_794;
 
-/// The file of the audit log, beside the main one.
+/// The file of the audit log, beside the main one and named after it, as SQLite names its own companions.
 pub(super) fn audit_path(main: &Path) -> PathBuf {
-    main.with_file_name("audit.db")
+    let mut path = main.as_os_str().to_owned();
+    path.push("-audit");
+    path.into()
 }
 
 /// Brings a database up to date; gives the names of the migrations that ran.
@@ -180,5 +182,23 @@ fn failed(error: diesel::result::Error) -> OpenError {
 impl From<diesel::result::Error> for OpenError {
     fn from(error: diesel::result::Error) -> Self {
         failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_databases_in_one_folder_have_each_their_audit_log() {
+        let home = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for name in ["audit.db", "portcullis.db"] {
+            let database = Database::Sqlite(home.path().join(name));
+            let migrated = |database| runtime.block_on(migrate(database, Duration::from_secs(5))).unwrap();
+            assert!(!migrated(&database).is_empty());
+            assert_eq!(migrated(&database), Vec::<String>::new());
+            assert!(home.path().join(format!("{name}-audit")).exists());
+        }
     }
 }

@@ -17,8 +17,10 @@ mod kept;
 mod migrate;
 mod ping;
 mod pool;
+mod recorded;
 mod role_statements;
 mod roles;
+mod row_locks;
 mod schema;
 mod session_statements;
 mod sessions;
@@ -37,7 +39,11 @@ pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
 pub use settings::{Database, StoreSettings};
 
-use crate::domain::{Email, FullName, RoleName, SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::domain::audit::AuditRecord;
+use crate::domain::{
+    Email, FullName, PolicyChange, PolicyEffect, PolicyError, RoleName, SessionId, Timestamp, TokenHash, UserId,
+    Username,
+};
 use pool::Pools;
 
 /// A result of the store.
@@ -105,6 +111,27 @@ pub struct NewSession {
     pub checked_hash: SecretString,
 }
 
+/// What it took to make roles and permissions what was wanted.
+#[derive(Debug)]
+pub struct Applied {
+    /// The changes that were made, in their order.
+    pub steps: Vec<PolicyChange>,
+    /// What each of them came to.
+    pub effects: Vec<PolicyEffect>,
+    /// Records that are still to be written: those of SQLite, whose audit log is another file.
+    pub unrecorded: Vec<AuditRecord>,
+}
+
+/// A change that does not fit what there is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Misfit {
+    /// The change.
+    pub step: PolicyChange,
+    /// Why not.
+    pub error: PolicyError,
+}
+
 /// What changed in the database, for the caches of every instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -116,6 +143,8 @@ pub enum Change {
     AllUsers,
     /// One session ended.
     SessionEnded(SessionId),
+    /// So many sessions ended at once that all are looked up anew.
+    AllSessions,
     /// So much was missed that everything held must be forgotten.
     Gap,
 }
@@ -173,6 +202,11 @@ impl Store {
     pub async fn ping(&self) -> StoreResult<()> {
         let pools = self.pools.clone();
         self.pools.run(async move { pool::read!(pools, |conn| ping::PingStatement::ping(conn)) }).await
+    }
+
+    /// Whether the audit log is another file than the rest, so that no transaction has both.
+    pub fn has_log_apart(&self) -> bool {
+        matches!(self.pools.settings.database, Database::Sqlite(_))
     }
 
     /// How long an answer may wait for a database that is away.

@@ -5,17 +5,19 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::bb8::{Pool as Bb8, RunError};
+use diesel_async::pooled_connection::bb8::{Pool as Bb8, PooledConnection, RunError};
 use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
+    AsyncDieselConnectionManager, ManagerConfig, PoolError, PoolableConnection, RecyclingMethod,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 
 use super::connect::{self, AsyncSqlite};
 use super::migrate::audit_path;
@@ -34,9 +36,63 @@ pub(super) struct Pools {
 /// Which database it is: every query is written once and compiled for both.
 pub(super) enum DbPool {
     /// Many readers, one writer, and readers of the audit log's own file.
-    Sqlite { readers: Bb8<AsyncSqlite>, writer: Bb8<AsyncSqlite>, audit: Bb8<AsyncSqlite> },
+    Sqlite { readers: Pool<AsyncSqlite>, writer: Pool<AsyncSqlite>, audit: Pool<AsyncSqlite> },
     /// Any connection reads and writes.
-    Postgres(Bb8<AsyncPgConnection>),
+    Postgres(Pool<AsyncPgConnection>),
+}
+
+/// Connections, and word of those that could not be made: bb8 lets who waits for one wait for the whole timeout,
+/// with its retries and without.
+pub(super) struct Pool<C: PoolableConnection + 'static>
+where
+    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = PoolError>,
+{
+    connections: Bb8<C>,
+    refusals: watch::Receiver<String>,
+}
+
+/// Where bb8 tells what went wrong with a connection that nobody has yet.
+#[derive(Debug, Clone)]
+struct Refusals(watch::Sender<String>);
+
+impl bb8::ErrorSink<PoolError> for Refusals {
+    fn sink(&self, error: PoolError) {
+        // One that was closed while nobody used it says nothing about the next.
+        if let PoolError::ConnectionError(error) = error {
+            self.0.send_replace(error.to_string());
+        }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<PoolError>> {
+        Box::new(self.clone())
+    }
+}
+
+impl<C: PoolableConnection + 'static> Pool<C>
+where
+    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = PoolError>,
+{
+    /// A connection. Where none can be made it is waited for only while there are others, which may come back.
+    pub(super) async fn get(&self) -> StoreResult<PooledConnection<'_, C>> {
+        let mut refusals = self.refusals.clone();
+        refusals.mark_unchanged();
+        let mut getting = pin!(self.connections.get());
+        loop {
+            tokio::select! {
+                biased;
+                got = &mut getting => return Ok(got?),
+                Ok(()) = refusals.changed() => {
+                    if self.connections.state().connections == 0 {
+                        return Err(StoreError::Unavailable(refusals.borrow().clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> bb8::State {
+        self.connections.state()
+    }
 }
 
 impl Pools {
@@ -120,10 +176,10 @@ fn pool<C>(
     size: u32,
     timeout: Duration,
     connect: impl Fn() -> BoxFuture<'static, diesel::ConnectionResult<C>> + Send + Sync + 'static,
-) -> Bb8<C>
+) -> Pool<C>
 where
     C: PoolableConnection + 'static,
-    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C>,
+    AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = PoolError>,
 {
     let mut config = ManagerConfig::<C>::default();
     config.custom_setup = Box::new(move |_| connect());
@@ -134,7 +190,16 @@ where
         async move { if is_broken { Err(diesel::result::Error::BrokenTransactionManager) } else { Ok(()) } }.boxed()
     }));
     let manager = AsyncDieselConnectionManager::<C>::new_with_config("", config);
-    Bb8::builder().max_size(size).connection_timeout(timeout).test_on_check_out(true).build_unchecked(manager)
+    let (sender, refusals) = watch::channel(String::new());
+    let connections = Bb8::builder()
+        .max_size(size)
+        .connection_timeout(timeout)
+        .test_on_check_out(true)
+        // A server that refuses would be asked again at growing intervals; so, each who comes asks it at once.
+        .retry_connection(false)
+        .error_sink(Box::new(Refusals(sender)))
+        .build_unchecked(manager);
+    Pool { connections, refusals }
 }
 
 impl From<RunError> for StoreError {

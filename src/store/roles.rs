@@ -3,7 +3,8 @@
 use super::change::{Change, Noted, Statements, users_manage};
 use super::pool::{snapshot, transaction};
 use super::role_statements::RoleStatements;
-use super::{Store, StoreResult};
+use super::{Applied, Misfit, Store, StoreResult};
+use crate::domain::audit::AuditRecord;
 use crate::domain::{
     Authority, Denial, PolicyChange, PolicyDraft, PolicyEffect, PolicyError, RoleName, Timestamp, UserId,
 };
@@ -52,12 +53,42 @@ async fn begin_assignment<C: Statements>(
 async fn change_policy<C: Statements>(
     conn: &mut C,
     by: &Authority,
-    steps: Vec<PolicyChange>,
+    steps: &[PolicyChange],
+    default_role: &RoleName,
     now: Timestamp,
 ) -> StoreResult<Vec<PolicyEffect>> {
-    let mut change = Change::begin(conn, by, &users_manage()?).await?;
+    let change = Change::begin(conn, by, &users_manage()?).await?;
+    make(conn, change, steps, default_role, now).await
+}
+
+/// What is planned under the lock is what is made.
+async fn apply_policy<C: Statements>(
+    conn: &mut C,
+    wanted: &PolicyDraft,
+    prunes: bool,
+    default_role: &RoleName,
+    records: impl FnOnce(&[PolicyChange], &[PolicyEffect]) -> Vec<AuditRecord> + Send,
+    now: Timestamp,
+) -> StoreResult<Result<Applied, Misfit>> {
+    let change = Change::begin(conn, &Authority::System, &users_manage()?).await?;
+    let steps = match change.draft.plan(wanted, prunes) {
+        Ok((steps, _)) => steps,
+        Err((step, error)) => return Ok(Err(Misfit { step, error })),
+    };
+    let effects = make(conn, change, &steps, default_role, now).await?;
+    let unrecorded = conn.record(records(&steps, &effects)).await?;
+    Ok(Ok(Applied { steps, effects, unrecorded }))
+}
+
+async fn make<C: Statements>(
+    conn: &mut C,
+    mut change: Change,
+    steps: &[PolicyChange],
+    default_role: &RoleName,
+    now: Timestamp,
+) -> StoreResult<Vec<PolicyEffect>> {
     let mut effects = Vec::with_capacity(steps.len());
-    for step in &steps {
+    for step in steps {
         change.draft.check_exists(step)?;
         check_authority(conn, &change, step).await?;
         let mut effect = change.apply(step)?;
@@ -69,6 +100,7 @@ async fn change_policy<C: Statements>(
         }
         effects.push(effect);
     }
+    change.check_default_role(default_role)?;
     let mut noted = Vec::new();
     if effects.iter().any(PolicyEffect::is_change) {
         noted.push(Noted::Policy);
@@ -91,9 +123,9 @@ async fn check_authority<C: Statements>(conn: &mut C, change: &Change, step: &Po
         PolicyChange::Revoke(role, _) | PolicyChange::Exclude(role, _) | PolicyChange::DeleteRole(role) => {
             change.check_shrink(conn, role).await
         }
+        PolicyChange::DeletePermission(name) => change.check_delete(conn, name).await,
         PolicyChange::CreatePermission(..)
         | PolicyChange::DescribePermission(..)
-        | PolicyChange::DeletePermission(_)
         | PolicyChange::CreateRole(..)
         | PolicyChange::DescribeRole(..) => Ok(()),
     }
@@ -129,7 +161,7 @@ impl Store {
     }
 
     /// Changes roles and permissions, all of it or nothing, under the rules of
-    /// authority and of the last administrator. Gives what each change came to.
+    /// authority, of the last administrator and of the default role. Gives what each change came to.
     ///
     /// # Errors
     /// `NoSuchRole`, `NoSuchPermission`, `Conflict`, `Denied`, `Unavailable`.
@@ -140,7 +172,31 @@ impl Store {
         now: Timestamp,
     ) -> StoreResult<Vec<PolicyEffect>> {
         let pools = self.pools.clone();
-        self.pools.run(async move { transaction!(pools, |conn| change_policy(conn, &by, steps, now)) }).await
+        let work = async move {
+            let role = &pools.settings.default_role;
+            transaction!(pools, |conn| change_policy(conn, &by, &steps, role, now))
+        };
+        self.pools.run(work).await
+    }
+
+    /// Makes roles and permissions what is wanted, for the system: what has to change is found, changed and
+    /// recorded in one transaction. With `prunes` what is not wanted goes, built-in ones apart.
+    ///
+    /// # Errors
+    /// `Conflict`, `Denied`, `Unavailable`; and within, the first change that can't be made. Nothing is changed then.
+    pub async fn apply_policy(
+        &self,
+        wanted: PolicyDraft,
+        prunes: bool,
+        records: impl FnOnce(&[PolicyChange], &[PolicyEffect]) -> Vec<AuditRecord> + Send + 'static,
+        now: Timestamp,
+    ) -> StoreResult<Result<Applied, Misfit>> {
+        let pools = self.pools.clone();
+        let work = async move {
+            let role = &pools.settings.default_role;
+            transaction!(pools, |conn| apply_policy(conn, &wanted, prunes, role, records, now))
+        };
+        self.pools.run(work).await
     }
 
     /// Assigns a role; false if the user has it already, and then who assigned

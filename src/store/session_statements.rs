@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl;
 use super::NewSession;
 use super::schema::{changes, refresh_tokens, users};
 use super::types::{DbId, DbTime, Instant};
-use crate::domain::{Rotation, Session, SessionEnd, SessionId, Timestamp, TokenHash, UserId};
+use crate::domain::{Page, Rotation, Session, SessionEnd, SessionId, Timestamp, TokenHash, UserId};
 
 /// How long changes are kept for instances that were away: beyond it they forget everything they hold.
 const CHANGES_KEPT_MS: i64 = 3_600_000;
@@ -69,15 +69,20 @@ pub(super) trait SessionStatements: Send {
         new: TokenHash,
         at: Timestamp,
     ) -> impl Future<Output = QueryResult<bool>> + Send;
-    fn list_sessions(&mut self, user: UserId, now: Timestamp)
-    -> impl Future<Output = QueryResult<Vec<Session>>> + Send;
+    /// One more than the page has, so that it shows whether there are more.
+    fn list_sessions(
+        &mut self,
+        user: UserId,
+        now: Timestamp,
+        page: Page,
+    ) -> impl Future<Output = QueryResult<Vec<Session>>> + Send;
     fn end_sessions(
         &mut self,
         user: UserId,
         which: SessionEnd,
     ) -> impl Future<Output = QueryResult<Vec<SessionId>>> + Send;
-    fn touch(&mut self, id: SessionId, at: Timestamp) -> impl Future<Output = QueryResult<()>> + Send;
-    fn purge(&mut self, now: Timestamp) -> impl Future<Output = QueryResult<usize>> + Send;
+    /// Deletes changes that no instance waits for any more.
+    fn delete_old_changes(&mut self, now: Timestamp) -> impl Future<Output = QueryResult<()>> + Send;
 }
 
 macro_rules! session_statements {
@@ -152,11 +157,13 @@ macro_rules! session_statements {
                 Ok(rotated == 1)
             }
 
-            async fn list_sessions(&mut self, user: UserId, now: Timestamp) -> QueryResult<Vec<Session>> {
+            async fn list_sessions(&mut self, user: UserId, now: Timestamp, page: Page) -> QueryResult<Vec<Session>> {
                 let rows = refresh_tokens::table
                     .filter(refresh_tokens::user_id.eq(DbId::from(user)))
                     .filter(refresh_tokens::expires_at.gt(DbTime::from(now)))
                     .order(refresh_tokens::session_id.desc())
+                    .limit(i64::from(page.limit) + 1)
+                    .offset(i64::try_from(page.offset).unwrap_or(i64::MAX))
                     .select(SessionRow::as_select())
                     .load(self)
                     .await?;
@@ -185,23 +192,9 @@ macro_rules! session_statements {
                 Ok(ended.into_iter().map(Into::into).collect())
             }
 
-            async fn touch(&mut self, id: SessionId, at: Timestamp) -> QueryResult<()> {
-                let earlier = refresh_tokens::table
-                    .find(DbId::from(id))
-                    .filter(refresh_tokens::last_used_at.lt(DbTime::from(at)));
-                diesel::update(earlier)
-                    .set(refresh_tokens::last_used_at.eq(DbTime::from(at)))
-                    .execute(self)
-                    .await
-                    .map(drop)
-            }
-
-            async fn purge(&mut self, now: Timestamp) -> QueryResult<usize> {
-                let old = Timestamp::from_millis(now.as_millis() - CHANGES_KEPT_MS);
-                diesel::delete(changes::table.filter(changes::created_at.lt(DbTime::from(old)))).execute(self).await?;
-                diesel::delete(refresh_tokens::table.filter(refresh_tokens::expires_at.lt(DbTime::from(now))))
-                    .execute(self)
-                    .await
+            async fn delete_old_changes(&mut self, now: Timestamp) -> QueryResult<()> {
+                let old = DbTime::from(Timestamp::from_millis(now.as_millis() - CHANGES_KEPT_MS));
+                diesel::delete(changes::table.filter(changes::created_at.lt(old))).execute(self).await.map(drop)
             }
         }
     )*};

@@ -4,9 +4,10 @@ use secrecy::ExposeSecret;
 
 use super::change::Statements;
 use super::pool::{read, transaction};
+use super::row_locks::RowLocks;
 use super::session_statements::SessionStatements;
 use super::{NewSession, Store, StoreResult};
-use crate::domain::{Rotation, Session, SessionEnd, SessionId, Timestamp, TokenHash, UserId};
+use crate::domain::{Page, Rotation, Session, SessionEnd, SessionId, Slice, Timestamp, TokenHash, UserId};
 
 async fn create<C: Statements>(conn: &mut C, new: &NewSession) -> StoreResult<bool> {
     // The row's lock makes a change of password, which ends all sessions, wait or win.
@@ -17,23 +18,40 @@ async fn create<C: Statements>(conn: &mut C, new: &NewSession) -> StoreResult<bo
     Ok(true)
 }
 
+/// Ends sessions of a user, and takes the locks for it in their order; noting the ends is left to the caller.
+pub(super) async fn end_in_order<C: Statements>(
+    conn: &mut C,
+    user: UserId,
+    which: SessionEnd,
+) -> StoreResult<Vec<SessionId>> {
+    if !matches!(which, SessionEnd::One(_)) {
+        conn.lock_user(user).await?;
+        conn.lock_sessions(user).await?;
+    }
+    Ok(SessionStatements::end_sessions(conn, user, which).await?)
+}
+
 async fn end<C: Statements>(conn: &mut C, user: UserId, which: SessionEnd) -> StoreResult<Vec<SessionId>> {
-    let ended = SessionStatements::end_sessions(conn, user, which).await?;
+    let ended = end_in_order(conn, user, which).await?;
     conn.note_ended(&ended).await?;
     Ok(ended)
 }
 
-async fn touch_all<C: Statements>(conn: &mut C, mut used: Vec<(SessionId, Timestamp)>) -> StoreResult<()> {
-    // One order for all, so that two instances don't lock each other out.
-    used.sort();
-    for (id, at) in used {
-        conn.touch(id, at).await?;
-    }
-    Ok(())
+/// Only the last use of each session, in the order of their ids.
+fn last_uses(mut used: Vec<(SessionId, Timestamp)>) -> Vec<(SessionId, Timestamp)> {
+    used.sort_unstable_by(|a, b| b.cmp(a));
+    used.dedup_by_key(|(id, _)| *id);
+    used.reverse();
+    used
+}
+
+async fn touch_all<C: Statements>(conn: &mut C, used: Vec<(SessionId, Timestamp)>) -> StoreResult<()> {
+    Ok(RowLocks::touch_all(conn, used).await?)
 }
 
 async fn purge<C: Statements>(conn: &mut C, now: Timestamp) -> StoreResult<usize> {
-    Ok(SessionStatements::purge(conn, now).await?)
+    conn.delete_old_changes(now).await?;
+    Ok(conn.delete_expired(now).await?)
 }
 
 impl Store {
@@ -85,13 +103,14 @@ impl Store {
             .await
     }
 
-    /// The user's sessions that are not expired at `now`, newest first.
+    /// A page of the user's sessions that are not expired at `now`, newest first.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn list_sessions(&self, user: UserId, now: Timestamp) -> StoreResult<Vec<Session>> {
+    pub async fn list_sessions(&self, user: UserId, now: Timestamp, page: Page) -> StoreResult<Slice<Session>> {
         let pools = self.pools.clone();
-        self.pools.run(async move { read!(pools, |conn| conn.list_sessions(user, now)) }).await
+        let rows = self.pools.run(async move { read!(pools, |conn| conn.list_sessions(user, now, page)) }).await?;
+        Ok(Slice::from_one_more(rows, page.limit))
     }
 
     /// Ends sessions of a user; gives those that there were.
@@ -109,10 +128,11 @@ impl Store {
     /// `Unavailable`.
     pub async fn touch_sessions(&self, used: Vec<(SessionId, Timestamp)>) -> StoreResult<()> {
         let pools = self.pools.clone();
+        let used = last_uses(used);
         self.pools.run(async move { transaction!(pools, |conn| touch_all(conn, used)) }).await
     }
 
-    /// Deletes sessions that expired before `now`, and changes that are too old
+    /// Deletes sessions that expired before `now` and are in nobody's hands, and changes that are too old
     /// to be waited for. Gives the number of sessions.
     ///
     /// # Errors
@@ -120,5 +140,19 @@ impl Store {
     pub async fn purge_expired(&self, now: Timestamp) -> StoreResult<usize> {
         let pools = self.pools.clone();
         self.pools.run(async move { transaction!(pools, |conn| purge(conn, now)) }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_use_of_each_session_is_kept_in_the_order_of_ids() {
+        let [one, other] = [SessionId::generate(), SessionId::generate()];
+        let at = Timestamp::from_millis;
+        let used = vec![(other, at(1)), (one, at(5)), (other, at(7)), (one, at(3))];
+        assert_eq!(last_uses(used), [(one, at(5)), (other, at(7))]);
+        assert_eq!(last_uses(Vec::new()), []);
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::domain::RoleName;
+
 /// Which database, and how patient to be with it.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
@@ -15,12 +17,14 @@ pub struct StoreSettings {
     pub timeout: Duration,
     /// Connections that read and write on PostgreSQL, or that read on SQLite.
     pub pool_size: u32,
+    /// `DEFAULT_ROLE`: no change of roles takes it away from those who register, or lets it administer.
+    pub default_role: RoleName,
 }
 
 /// A database.
 #[derive(Debug, Clone)]
 pub enum Database {
-    /// A file; the audit log is a second file beside it (`audit.db`).
+    /// A file; the audit log is a second file beside it (`portcullis.db-audit` beside `portcullis.db`).
     Sqlite(PathBuf),
     /// A `postgres://` URL, which may hold a password.
     Postgres(SecretString),
@@ -33,12 +37,17 @@ impl fmt::Display for Database {
             Self::Sqlite(path) => write!(f, "{}", path.display()),
             Self::Postgres(url) => {
                 let url = url.expose_secret();
-                let url = url.split_once('?').map_or(url, |(base, _)| base);
                 let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
-                let (user, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+                let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+                if path.contains('@') {
+                    // Where a password has such a character, nobody can say where it ends.
+                    return write!(f, "{scheme}://...");
+                }
+                let (user, place) = authority.rsplit_once('@').unwrap_or(("", authority));
                 let user = user.split(':').next().unwrap_or_default();
                 let at = if user.is_empty() { "" } else { "@" };
-                write!(f, "{scheme}://{user}{at}{place}")
+                let path = path.split(['?', '#']).next().unwrap_or_default();
+                write!(f, "{scheme}://{user}{at}{place}{path}")
             }
         }
     }
@@ -53,5 +62,7 @@ mod tests {
         let told = |url: &str| Database::Postgres(url.to_owned().into()).to_string();
         assert_eq!(told("postgres://me:p@ss@db:5432/app?password=secret"), "postgres://me@db:5432/app");
         assert_eq!(told("postgres:///app?host=/run"), "postgres:///app");
+        assert_eq!(told("postgres://me:s3cr3t?more@db/app"), "postgres://...");
+        assert_eq!(told("postgres://db/app?password=se@cret"), "postgres://...");
     }
 }

@@ -108,6 +108,8 @@ pub(super) trait UserStatements: Send {
         new: String,
         now: Timestamp,
     ) -> impl Future<Output = QueryResult<bool>> + Send;
+    /// The same password hashed anew: nothing that the user sees changes.
+    fn renew_hash(&mut self, id: UserId, checked: String, new: String) -> impl Future<Output = QueryResult<()>> + Send;
     fn note_login(
         &mut self,
         id: UserId,
@@ -232,6 +234,14 @@ macro_rules! user_statements {
                 .execute(self)
                 .await?;
                 Ok(changed == 1)
+            }
+
+            async fn renew_hash(&mut self, id: UserId, checked: String, new: String) -> QueryResult<()> {
+                diesel::update(users::table.find(DbId::from(id)).filter(users::password_hash.eq(checked)))
+                    .set(users::password_hash.eq(new))
+                    .execute(self)
+                    .await
+                    .map(drop)
             }
 
             async fn note_login(&mut self, id: UserId, checked: String, now: Timestamp) -> QueryResult<bool> {

@@ -3,9 +3,11 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::change::{Change, Noted, Statements, users_manage};
-use super::pool::{read, transaction};
+use super::pool::{read, transaction, write};
+use super::sessions::end_in_order;
 use super::user_statements::{UserInsert, UserStatements, UserUpdate};
 use super::{Clock, Credentials, NewUser, Store, StoreError, StoreResult};
+use crate::domain::audit::AuditRecord;
 use crate::domain::{
     Authority, Denial, Needed, Page, PolicyError, RoleName, SessionEnd, SessionId, Slice, Timestamp, User, UserChange,
     UserFilter, UserId,
@@ -35,6 +37,15 @@ async fn create<C: Statements>(conn: &mut C, new: &NewUser, by: Option<UserId>) 
         conn.insert_user_role(new.id, role, by, new.now).await?;
     }
     conn.find_user(new.id).await?.ok_or(StoreError::NoSuchUser)
+}
+
+async fn create_recorded<C: Statements>(
+    conn: &mut C,
+    new: &NewUser,
+    records: Vec<AuditRecord>,
+) -> StoreResult<(User, Vec<AuditRecord>)> {
+    let user = create(conn, new, None).await?;
+    Ok((user, conn.record(records).await?))
 }
 
 /// `handed_out`: the roles that the caller chose, and must be able to hand out.
@@ -98,16 +109,16 @@ async fn update<C: Statements>(
     }
     conn.update_user(target, update_of(change, present_key.as_deref(), now)).await?;
     begun.finish(conn, vec![Noted::User(target)]).await?;
-    let ended = if ends_sessions { conn.end_sessions(target, SessionEnd::All).await? } else { Vec::new() };
-    conn.note_ended(&ended).await?;
+    let ended = if ends_sessions { end_in_order(conn, target, SessionEnd::All).await? } else { Vec::new() };
     let after = conn.find_user(target).await?.ok_or(StoreError::NoSuchUser)?;
+    conn.note_ended(&ended).await?;
     Ok((before, after, ended))
 }
 
 async fn delete<C: Statements>(conn: &mut C, by: &Authority, target: UserId) -> StoreResult<(User, Vec<SessionId>)> {
     let change = Change::begin(conn, by, &Needed::Role(RoleName::admin())).await?;
     let before = change.target(conn, target).await?;
-    let ended = conn.end_sessions(target, SessionEnd::All).await?;
+    let ended = end_in_order(conn, target, SessionEnd::All).await?;
     conn.delete_user(target).await?;
     change.finish(conn, vec![Noted::User(target)]).await?;
     conn.note_ended(&ended).await?;
@@ -116,7 +127,7 @@ async fn delete<C: Statements>(conn: &mut C, by: &Authority, target: UserId) -> 
 
 async fn end_sessions_of<C: Statements>(conn: &mut C, by: &Authority, target: UserId) -> StoreResult<Vec<SessionId>> {
     Change::begin(conn, by, &users_manage()?).await?.target(conn, target).await?;
-    let ended = conn.end_sessions(target, SessionEnd::All).await?;
+    let ended = end_in_order(conn, target, SessionEnd::All).await?;
     conn.note_ended(&ended).await?;
     Ok(ended)
 }
@@ -153,7 +164,7 @@ async fn change_password<C: Statements>(
     if !conn.replace_password(user, checked, new, now).await? {
         return Ok(None);
     }
-    let ended = conn.end_sessions(user, SessionEnd::AllBut(keep)).await?;
+    let ended = end_in_order(conn, user, SessionEnd::AllBut(keep)).await?;
     conn.note_ended(&ended).await?;
     Ok(Some(ended))
 }
@@ -166,6 +177,20 @@ impl Store {
     pub async fn create_user(&self, new: NewUser) -> StoreResult<User> {
         let pools = self.pools.clone();
         self.pools.run(async move { transaction!(pools, |conn| create(conn, &new, None)) }).await
+    }
+
+    /// Makes a user and records it, in one transaction where the database has both. Gives the user, and the
+    /// records that are still to be written: those of SQLite, whose audit log is another file.
+    ///
+    /// # Errors
+    /// As [`Store::create_user`].
+    pub async fn create_user_recorded(
+        &self,
+        new: NewUser,
+        records: Vec<AuditRecord>,
+    ) -> StoreResult<(User, Vec<AuditRecord>)> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { transaction!(pools, |conn| create_recorded(conn, &new, records)) }).await
     }
 
     /// Makes a user for an administrator, who must be able to hand out the
@@ -306,5 +331,16 @@ impl Store {
         self.pools
             .run(async move { transaction!(pools, |conn| change_password(conn, user, keep, checked, new, now)) })
             .await
+    }
+
+    /// Puts another hash of the same password in the place of the one that was checked; nothing happens
+    /// where that is another one by now.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn renew_hash(&self, user: UserId, checked: SecretString, new: SecretString) -> StoreResult<()> {
+        let pools = self.pools.clone();
+        let (checked, new) = (checked.expose_secret().to_owned(), new.expose_secret().to_owned());
+        self.pools.run(async move { write!(pools, |conn| conn.renew_hash(user, checked, new)) }).await
     }
 }

@@ -180,7 +180,9 @@ async fn an_app_declares_its_own_permissions() {
 #[tokio::test]
 async fn the_example_guards_its_routes_and_names_its_records() {
     let _slot = slot_once_built().await;
-    let app = HostApp::launch("examples/projects", SETTINGS).expect("starts");
+    let page = "https://app.example";
+    let settings: Vec<_> = SETTINGS.iter().copied().chain([("CORS_ALLOWED_ORIGINS", page)]).collect();
+    let app = HostApp::launch("examples/projects", &settings).expect("starts");
     let user =
         app.call("POST", "/auth/register").json(&TestApp::registration("johndoe")).send().await.expect(201).json();
     let id = user["id"].as_str().expect("an id");
@@ -197,10 +199,21 @@ async fn the_example_guards_its_routes_and_names_its_records() {
     assert_eq!(app.status("DELETE", "/api/projects/1", &john).await, 204);
     let refused = app.call("DELETE", "/api/projects/2").bearer(&john).send().await;
     assert_eq!(refused.problem(403, "permission_required")["detail"], "Permission required: projects:delete");
-    for path in ["/api/runs", "/api/reports/7/export", "/api/models", "/api/projects"] {
+    for path in ["/api/runs", "/api/reports", "/api/reports/7/export", "/api/models", "/api/projects"] {
         assert_eq!(app.status("GET", path, &john).await, 200, "{path}");
-        app.call("GET", path).send().await.problem(401, "not_authenticated");
+        assert_eq!(app.status("PATCH", path, &john).await, 405, "{path}");
+        // Whatever the method.
+        for method in ["GET", "PATCH"] {
+            app.call(method, path).send().await.problem(401, "not_authenticated");
+        }
     }
+    app.call("GET", "/api/nothing").send().await.problem(401, "not_authenticated");
+    app.call("GET", "/api/nothing").bearer(&john).send().await.problem(404, "not_found");
+    let asked = app.call("OPTIONS", "/api/projects").header("origin", page);
+    let asked = asked.header("access-control-request-method", "POST").send().await;
+    assert_eq!(asked.expect_one_of(&[200, 204]).header("access-control-allow-origin"), Some(page));
+    let metrics = app.call("GET", "/metrics").send().await.expect(200).text();
+    assert!(metrics.contains("\"/api/reports/{id}/export\""), "{metrics}");
     app.call("DELETE", &format!("/users/{id}")).bearer(&john).send().await.problem(403, "role_required");
     assert_eq!(app.status("DELETE", &format!("/users/{id}"), &root).await, 204);
     app.call("GET", "/api/runs").bearer(&john).send().await.problem(401, "token_revoked");
@@ -215,6 +228,10 @@ async fn the_example_guards_its_routes_and_names_its_records() {
         assert!(description["paths"][path].is_object(), "{path}");
     }
     assert_eq!(description["info"]["title"], "Projects");
+    let create = &description["paths"]["/api/projects"]["post"];
+    assert_eq!(create["security"], json!([{"bearer": []}, {"password": []}]));
+    let refusal = &create["responses"]["403"]["content"]["application/problem+json"];
+    assert_eq!(refusal["schema"]["$ref"], "#/components/schemas/Problem", "{create}");
 }
 
 /// The service, signing by a key that others can verify by, and the app that asks it.

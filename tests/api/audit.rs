@@ -219,6 +219,34 @@ on_both_databases! {
         assert_eq!(record["request_path"], format!("/{}", "p".repeat(2_047)));
     }
 
+    async fn a_long_header_of_many_tokens_is_redacted_and_holds_nobody_up(app: TestApp) {
+        let john = app.user("johndoe").await;
+        // 60 KB that a search in every suffix would take minutes for.
+        let hostile = "eyJaaaaaaaaaaaaa,".repeat(3_600);
+        let stranger = app.get("/auth/me").header("user-agent", &hostile).send().await;
+        stranger.problem(401, "not_authenticated");
+        let user = app.get("/nowhere").bearer(&john.access).header("user-agent", &hostile).send().await;
+        user.problem_of(404);
+        for answer in [stranger, user] {
+            let record = app.record_of(&answer).await;
+            let agent = record["user_agent"].as_str().unwrap();
+            assert!(agent.chars().count() <= 512 && !agent.contains("eyJ"), "{agent}");
+        }
+    }
+
+    async fn a_path_that_is_written_otherwise_is_the_same_action(app: TestApp) {
+        for (method, path, action) in [
+            ("GET", "/%61dmin/users", "LIST_USERS"),
+            ("GET", "/auth/m%65", "READ_PROFILE"),
+            ("DELETE", "/%61uth/sessions", "END_SESSION"),
+        ] {
+            let answer = app.call(method, path).send().await;
+            answer.problem(401, "not_authenticated");
+            let record = app.record_of(&answer).await;
+            assert_eq!((&record["action"], &record["request_path"]), (&json!(action), &json!(path)), "{record}");
+        }
+    }
+
     async fn a_refused_change_names_its_resource(app: TestApp) {
         let john = app.user("johndoe").await;
         let refused = app.patch(&format!("/admin/users/{NOBODY}")).bearer(&john.access).json(&json!({})).send().await;

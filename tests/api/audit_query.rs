@@ -47,6 +47,23 @@ on_both_databases! {
         }
     }
 
+    async fn a_resource_is_found_by_its_id_in_any_case(app: TestApp) {
+        let john = app.user("johndoe").await;
+        app.ask(app.admin().await, "GET", &format!("/admin/users/{}", john.id)).await.expect(200);
+        // Also one whose record's caller wrote it in upper case.
+        let upper = json!({"action": "ANALYZE", "resource_type": "user", "resource_id": john.id.to_uppercase()});
+        app.post("/audit/events").bearer(&john.access).json(&upper).send().await.expect(201);
+        for id in [john.id.clone(), john.id.to_uppercase()] {
+            for action in ["READ_USER", "ANALYZE"] {
+                let found = logs(&app, &format!("resource_id={id}&action={action}")).await;
+                assert_eq!(items(&found).len(), 1, "{action} of {id}: {found}");
+            }
+        }
+        // What is no UUID is what it is, to the letter.
+        events(&app, &john).await;
+        assert_eq!(items(&logs(&app, "resource_id=ID-4").await).len(), 0);
+    }
+
     async fn a_malformed_or_repeated_filter_is_422_with_its_field(app: TestApp) {
         let admin = &app.admin().await.access;
         for (query, field) in [

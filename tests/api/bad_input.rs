@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestApp, on_both_databases};
+use crate::support::{Answer, TestApp, field_codes, on_both_databases};
 
 /// Asserts that the request is in the audit log as what it was.
 async fn assert_recorded(app: &TestApp, answer: &Answer, action: &str) {
@@ -74,6 +74,31 @@ on_both_databases! {
         // A field given twice: the one or the other, or refused, but never an error of ours.
         let twice = br#"{"username": "nobody", "username": "johndoe", "password": "nothing at all"}"#;
         post(&app, "/auth/login", twice).await.expect_one_of(&[400, 401, 422]);
+    }
+
+    async fn what_is_missing_is_named_all_at_once(app: TestApp) {
+        let (admin, john) = (app.admin().await, app.user("johndoe").await);
+        let account = ["username", "email", "password"];
+        for (path, token, fields) in [
+            ("/auth/register", "", &account[..]),
+            ("/auth/login", "", &["username", "password"]),
+            ("/auth/refresh", "", &["refresh_token"]),
+            ("/auth/password", &john.access, &["current_password", "new_password"]),
+            ("/admin/users", &admin.access, &account),
+            ("/admin/roles", &admin.access, &["name"]),
+            ("/authz/check", &john.access, &["checks"]),
+            ("/audit/events", &john.access, &["action"]),
+        ] {
+            let call = app.post(path).json(&json!({}));
+            let call = if token.is_empty() { call } else { call.bearer(token) };
+            let problem = call.send().await.invalid(fields);
+            assert_eq!(problem["errors"].as_array().unwrap().len(), fields.len(), "{path}: {problem}");
+            for field in fields {
+                assert_eq!(field_codes(&problem, field), ["required"], "{path} {field}: {problem}");
+            }
+        }
+        let form = app.post("/auth/login").form(&[("scope", "")]).send().await;
+        form.invalid(&["username", "password"]);
     }
 
     async fn nul_in_a_string_is_never_an_error_of_ours(app: TestApp) {

@@ -101,7 +101,7 @@ async fn help_and_version_are_everywhere() {
 }
 
 #[tokio::test]
-async fn a_wrong_usage_is_exit_2() {
+async fn a_wrong_usage_is_exit_2_with_one_line() {
     let _slot = slot().await;
     let launch = Database::sqlite().app();
     for arguments in [
@@ -112,10 +112,13 @@ async fn a_wrong_usage_is_exit_2() {
         &["config"],
         &["serve", "extra"],
         &["admin", "create", "--username"],
+        &["apply"],
+        &["keys", "generate"],
     ] {
         let exit = launch.command_line(arguments, "");
         assert_eq!(exit.code, Some(2), "{arguments:?}: {exit:?}");
-        assert!(!exit.stderr.is_empty(), "{arguments:?}");
+        assert_eq!(exit.stderr.lines().count(), 1, "{arguments:?}: {exit:?}");
+        assert!(!exit.stderr.trim().is_empty() && exit.stdout.is_empty(), "{arguments:?}: {exit:?}");
     }
 }
 

@@ -104,6 +104,51 @@ async fn a_page_of_another_origin_is_let_in_nowhere() {
     }
 }
 
+/// Else whoever may see nothing would get a 200 from the gateway's question, and no record of it.
+#[tokio::test]
+async fn what_only_looks_like_a_preflight_is_decided_and_recorded() {
+    let _slot = slot().await;
+    let app = Database::sqlite().app().env("CORS_ALLOWED_ORIGINS", PAGE).start().await;
+    let john = app.user("johndoe").await;
+    for malformed in ["@ @", "", "(),"] {
+        let verify = |check: &str| {
+            let call = app.call("OPTIONS", &format!("/auth/verify?{check}")).header("origin", PAGE);
+            call.header("access-control-request-method", malformed)
+        };
+        let passed = verify("permission=projects:read").bearer(&john.access).send().await.expect(200);
+        let refused = verify("permission=projects:create").bearer(&john.access).send().await;
+        refused.problem(403, "permission_required");
+        let stranger = verify("permission=projects:read").send().await;
+        stranger.problem(401, "not_authenticated");
+        for (answer, who) in [(passed, "johndoe"), (refused, "johndoe"), (stranger, "")] {
+            let record = app.record_of(&answer).await;
+            let got = [&record["action"], &record["request_method"], &record["response_status"]];
+            assert_eq!(got, [&json!("VERIFY"), &json!("OPTIONS"), &json!(answer.status)], "{malformed:?}: {record}");
+            assert_eq!(record["username"].as_str().unwrap_or_default(), who, "{malformed:?}: {record}");
+        }
+        let login = app.call("OPTIONS", "/auth/login").header("origin", PAGE);
+        let login = login.header("access-control-request-method", malformed).send().await;
+        login.problem_of(405);
+        assert_eq!(app.record_of(&login).await["action"], "LOGIN", "{malformed:?}");
+    }
+}
+
+/// A gateway passes a client's preflight on as it is: an answer without a token would let it through.
+#[tokio::test]
+async fn a_gateways_question_is_never_a_preflight() {
+    let _slot = slot().await;
+    let app = Database::sqlite().app().env("CORS_ALLOWED_ORIGINS", PAGE).start().await;
+    let john = app.user("johndoe").await;
+    for path in ["/auth/verify", "/auth/verify?permission=projects:read", "/auth/verify/", "/auth/verify/anything"] {
+        let stranger = preflight(&app, path, PAGE, "GET", "authorization").await;
+        assert_eq!(stranger.status, 401, "{path}: {}", stranger.text());
+        stranger.problem(401, "not_authenticated");
+        let call = app.call("OPTIONS", path).bearer(&john.access).header("origin", PAGE);
+        let user = call.header("access-control-request-method", "GET").send().await.expect(200);
+        assert_eq!(user.header("x-username"), Some("johndoe"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn an_origin_that_is_none_stops_the_start() {
     let _slot = slot().await;

@@ -52,6 +52,16 @@ async fn a_guarded_path_asks_for_credentials_before_anything_else() {
 }
 
 #[tokio::test]
+async fn a_question_about_the_server_as_a_whole_asks_for_credentials_too() {
+    let _slot = slot().await;
+    let app = app().await;
+    let answer = app.raw("OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await;
+    answer.problem(401, "not_authenticated");
+    let record = app.record_of(&answer).await;
+    assert_eq!((&record["action"], &record["outcome"]), (&"UNKNOWN_ROUTE".into(), &"denied".into()), "{record}");
+}
+
+#[tokio::test]
 async fn a_request_that_is_no_http_gets_a_bare_400_or_nothing_and_no_record() {
     let _slot = slot().await;
     let app = app().await;

@@ -216,10 +216,7 @@ impl Cuttable {
         let user = format!("{name}_other");
         // What belongs to the first instance's user is this one's as well.
         database.execute(&format!("CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE CURRENT_USER")).await;
-        let mut url = reqwest::Url::parse(database.url().expect("a PostgreSQL database")).expect("a URL");
-        url.set_username(&user).expect("a URL with a host");
-        url.set_password(Some(&user)).expect("a URL with a host");
-        let app = database.another_app().env("DATABASE_URL", url.as_str()).start().await;
+        let app = database.another_app().env("DATABASE_URL", &database.url_as(&user, &user)).start().await;
         Self { app, database, user }
     }
 

@@ -74,6 +74,29 @@ async fn a_database_that_is_away_is_503_and_never_401_or_500() {
     .await;
 }
 
+/// A database that says no at once is not waited for as one that says nothing.
+#[tokio::test]
+async fn a_refused_connection_is_told_at_once() {
+    let _slot = slot().await;
+    let Some((app, john)) = app(|launch| launch.env("DATABASE_TIMEOUT_SECONDS", "10")).await else { return };
+    app.database().set_away(true).await;
+    // The first of each finds connections that have ended, the second none.
+    for _ in 0..2 {
+        let within = |answer| tokio::time::timeout(Duration::from_secs(5), answer);
+        let (login, refresh, registration) = tokio::join!(
+            within(app.post("/auth/login").json(&json!({"username": "johndoe", "password": john.password})).send()),
+            within(app.post("/auth/refresh").json(&json!({"refresh_token": john.refresh})).send()),
+            within(app.post("/auth/register").json(&TestApp::registration("janedoe")).send()),
+        );
+        for answer in [login, refresh, registration] {
+            answer.expect("well before the time for a silent database").problem(503, "unavailable");
+        }
+        within(app.get("/readyz").send()).await.expect("at once").problem_of(503);
+    }
+    back(&app).await;
+    app.login("johndoe", &john.password).await;
+}
+
 #[tokio::test]
 async fn decisions_that_are_held_stand_no_longer_than_they_may() {
     let _slot = slot().await;

@@ -1,4 +1,4 @@
-//! Lists and their pages: users, roles, permissions.
+//! Lists and their pages: users, roles, permissions, sessions.
 
 use serde_json::{Value, json};
 
@@ -43,6 +43,47 @@ on_both_databases! {
             }
             let exact = list(&app, &format!("{path}?limit={count}")).await;
             assert_eq!(exact["has_more"], false, "{path}");
+        }
+    }
+
+    async fn sessions_have_pages_like_every_list(app: TestApp) {
+        let john = app.user("johndoe").await;
+        app.login("johndoe", &john.password).await;
+        app.login("johndoe", &john.password).await;
+        for (who, path) in
+            [(&john, "/auth/sessions".to_owned()), (app.admin().await, format!("/admin/users/{}/sessions", john.id))]
+        {
+            let ask = |query: &str| app.get(&format!("{path}{query}")).bearer(&who.access).send();
+            for (query, field) in [
+                ("?limit=0", "limit"),
+                ("?limit=1001", "limit"),
+                ("?limit=x", "limit"),
+                ("?limit=1&limit=2", "limit"),
+                ("?offset=-1", "offset"),
+                ("?offset=x", "offset"),
+            ] {
+                let answer = ask(query).await;
+                assert_eq!(answer.status, 422, "{path}{query}: {}", answer.text());
+                answer.invalid(&[field]);
+            }
+            let whole = ask("").await.expect(200).json();
+            let all = names(items(&whole), "id");
+            assert_eq!(all.len(), 3, "{whole}");
+            for (query, limit, offset, has_more, expected) in [
+                ("", 100, 0, false, &all[..]),
+                ("?limit=1000", 1000, 0, false, &all[..]),
+                ("?limit=3", 3, 0, false, &all[..]),
+                ("?limit=1", 1, 0, true, &all[..1]),
+                ("?limit=1&offset=1", 1, 1, true, &all[1..2]),
+                ("?offset=2", 100, 2, false, &all[2..]),
+                ("?offset=3", 100, 3, false, &all[3..]),
+                ("?limit=&offset=", 100, 0, false, &all[..]),
+            ] {
+                let page = ask(query).await.expect(200).json();
+                assert_eq!(names(items(&page), "id"), expected, "{path}{query}");
+                let got = [&page["limit"], &page["offset"], &page["has_more"], &page["next_cursor"]];
+                assert_eq!(got, [&json!(limit), &json!(offset), &json!(has_more), &Value::Null], "{path}{query}");
+            }
         }
     }
 

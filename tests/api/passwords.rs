@@ -1,8 +1,10 @@
 //! What may be a password, and how one is changed.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::support::{Database, TestApp, field_codes, on_both_databases, slot};
+use crate::support::{Database, TestApp, eventually, field_codes, on_both_databases, slot};
 
 async fn app() -> TestApp {
     Database::sqlite().app().start().await
@@ -86,7 +88,75 @@ async fn a_password_with_nul_is_refused() {
     register(&app, "johndoe", "\u{0}kq7-Vw2zR9_tb4").await.invalid(&["password"]);
 }
 
+/// bcrypt repeats a password with a NUL behind it until its key is full: to it these are all the same.
+#[tokio::test]
+async fn a_password_repeated_behind_a_nul_is_another_one() {
+    let _slot = slot().await;
+    let app = app().await;
+    let john = app.user("johndoe").await;
+    let password = &john.password;
+    for wrong in [
+        format!("{password}\u{0}"),
+        format!("{password}\u{0}{password}"),
+        format!("{password}\u{0}{password}\u{0}"),
+        [password.as_str(); 4].join("\u{0}"),
+        format!("\u{0}{password}"),
+    ] {
+        app.try_login("johndoe", &wrong).await.problem(401, "invalid_credentials");
+        let change = json!({"current_password": wrong, "new_password": "new-kq7-Vw2.zR9"});
+        app.post("/auth/password").bearer(&john.access).json(&change).send().await.problem(403, "wrong_password");
+    }
+    app.login("johndoe", password).await;
+}
+
+async fn stored_hash(database: &Database) -> String {
+    database.scalar("SELECT password_hash FROM users WHERE username = 'johndoe'").await.unwrap()
+}
+
 on_both_databases! {
+    async fn a_right_login_after_a_change_of_the_cost_stores_a_hash_of_the_new_one(database: Database) {
+        let mut app = database.app().start().await;
+        let john = app.user("johndoe").await;
+        assert!(stored_hash(&database).await.starts_with("$2b$10$"));
+        app.terminate().await;
+        let app = database.app().env("PASSWORD_BCRYPT_COST", "11").start().await;
+        app.try_login("johndoe", "wrong password").await.problem(401, "invalid_credentials");
+        assert!(stored_hash(&database).await.starts_with("$2b$10$"), "a wrong password changes nothing");
+        let again = app.login("johndoe", &john.password).await;
+        eventually("the hash is of the new cost", Duration::from_secs(10), || async {
+            stored_hash(&database).await.starts_with("$2b$11$")
+        })
+        .await;
+        // It is the same password: nobody is signed out, and it signs in.
+        for session in [&john, &again] {
+            app.me(&session.access).await.expect(200);
+            app.refresh(&session.refresh).await.expect(200);
+        }
+        app.try_login("johndoe", "wrong password").await.problem(401, "invalid_credentials");
+        let third = app.login("johndoe", &john.password).await;
+        app.me(&third.access).await.expect(200);
+        // Once is enough.
+        let hash = stored_hash(&database).await;
+        app.login("johndoe", &john.password).await;
+        assert_eq!(stored_hash(&database).await, hash);
+    }
+
+    async fn right_logins_at_once_all_succeed_while_the_hash_is_renewed(database: Database) {
+        let mut app = database.app().start().await;
+        app.register("johndoe").await;
+        app.terminate().await;
+        let app = database.app().env("PASSWORD_BCRYPT_COST", "11").start().await;
+        let logins = (0..8).map(|_| app.login("johndoe", "securepassword123"));
+        for session in futures_util::future::join_all(logins).await {
+            app.me(&session.access).await.expect(200);
+            app.refresh(&session.refresh).await.expect(200);
+        }
+        eventually("the hash is of the new cost", Duration::from_secs(10), || async {
+            stored_hash(&database).await.starts_with("$2b$11$")
+        })
+        .await;
+    }
+
     async fn a_letter_written_in_two_ways_is_one_password(app: TestApp) {
         let (composed, decomposed) = ("caf\u{e9}-kq7-Vw2", "cafe\u{301}-kq7-Vw2");
         register(&app, "composed", composed).await.expect(201);

@@ -102,6 +102,23 @@ fn assert_no_dangling_references(api: &Value, part: &Value) {
     }
 }
 
+/// A counter that appears only with its first event has no rate that an alarm could be made of.
+#[tokio::test]
+async fn counters_are_there_before_what_they_count() {
+    let _slot = slot().await;
+    let metrics = app().await.get("/metrics").send().await.expect(200).text();
+    for (name, label, values) in [
+        ("logins_total", "result", &["success", "denied", "error"][..]),
+        ("tokens_issued_total", "use", &["access", "refresh"]),
+        ("tokens_refused_total", "reason", &["expired", "revoked", "invalid", "reused", "missing"]),
+    ] {
+        for value in values {
+            let line = format!("portcullis_{name}{{{label}=\"{value}\"}} 0");
+            assert!(metrics.lines().any(|found| found == line), "no {line}:\n{metrics}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn metrics_count_by_route_pattern_and_never_by_what_a_caller_makes_up() {
     let _slot = slot().await;

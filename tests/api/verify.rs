@@ -111,6 +111,30 @@ on_both_databases! {
         }
     }
 
+    async fn at_most_100_things_are_asked_at_once(app: TestApp) {
+        let john = app.user("johndoe").await;
+        let many = |pair: &str, n: usize| format!("?{}", vec![pair; n].join("&"));
+        assert_user_headers(&verify(&app, &john, &many("permission=projects:read", 100)).await, &john, "viewer");
+        for pair in ["permission=projects:read", "role=viewer", "permission=nonsense", "x"] {
+            let answer = verify(&app, &john, &many(pair, 101)).await;
+            assert_eq!(answer.status, 422, "{pair}: {}", answer.text());
+            answer.problem_of(422);
+        }
+        // Behind the path the query is the client's.
+        assert_user_headers(&verify(&app, &john, &format!("/x{}", many("role=admin", 101))).await, &john, "viewer");
+    }
+
+    async fn what_is_asked_twice_is_recorded_once(app: TestApp) {
+        let john = app.user("johndoe").await;
+        let [one, other, role] = ["permission=projects:read", "permission=reports:read", "role=viewer"];
+        let twice = format!("?{one}&{role}&{other}&{one}&{role}");
+        let record = app.record_of(&verify(&app, &john, &twice).await.expect(200)).await;
+        let required = record["metadata"]["required"].as_array().unwrap_or_else(|| panic!("{record}"));
+        let mut required: Vec<&str> = required.iter().filter_map(Value::as_str).collect();
+        required.sort_unstable();
+        assert_eq!(required, ["projects:read", "reports:read", "viewer"], "{record}");
+    }
+
     async fn checks_are_answered_in_order(app: TestApp) {
         let john = app.user("johndoe").await;
         let checks = json!([{"permission": "projects:create"}, {"permission": "projects:read"}, {"role": "viewer"},
@@ -159,5 +183,29 @@ on_both_databases! {
             .await
             .problem_of(422);
         check(&app, &john, json!({"user_id": "x", "checks": [{"role": "viewer"}]})).await.expect_one_of(&[404, 422]);
+    }
+
+    async fn a_check_is_an_object(app: TestApp) {
+        let john = app.user("johndoe").await;
+        for wrong in [
+            json!(["projects:read", null]),
+            json!([null, "viewer"]),
+            json!(["projects:read"]),
+            json!([]),
+            json!("projects:read"),
+            json!(5),
+            json!(true),
+            json!(null),
+        ] {
+            let answer = check(&app, &john, json!({"checks": [wrong]})).await;
+            assert_eq!(answer.status, 422, "{wrong}: {}", answer.text());
+            answer.invalid(&["checks[0]"]);
+            // Words of the language that this is written in mean nothing to a caller.
+            for word in ["struct", "tuple", "enum", "option", "deserializ"] {
+                assert!(!answer.text().to_lowercase().contains(word), "{wrong}: {}", answer.text());
+            }
+            let second = json!({"checks": [{"role": "viewer"}, wrong]});
+            check(&app, &john, second).await.invalid(&["checks[1]"]);
+        }
     }
 }

@@ -46,6 +46,20 @@ pub(crate) struct Answers {
     pub(crate) users: BTreeMap<String, Answer>,
 }
 
+/// How a store opens this database.
+pub(crate) fn settings(database: &Database) -> StoreSettings {
+    let file = database.app().data_dir().join("portcullis.db");
+    StoreSettings {
+        database: match database.url() {
+            None => store::Database::Sqlite(file),
+            Some(url) => store::Database::Postgres(url.to_owned().into()),
+        },
+        timeout: Duration::from_secs(5),
+        pool_size: 4,
+        default_role: RoleName::parse("viewer").unwrap(),
+    }
+}
+
 /// One instance without its HTTP face.
 pub(crate) struct Instance {
     pub(crate) accounts: Accounts,
@@ -56,16 +70,7 @@ pub(crate) struct Instance {
 
 impl Instance {
     async fn start(database: &Database) -> Self {
-        let file = database.app().data_dir().join("portcullis.db");
-        let settings = StoreSettings {
-            database: match database.url() {
-                None => store::Database::Sqlite(file),
-                Some(url) => store::Database::Postgres(url.to_owned().into()),
-            },
-            timeout: Duration::from_secs(5),
-            pool_size: 4,
-        };
-        let store = Store::open(settings).await.expect("opens");
+        let store = Store::open(settings(database)).await.expect("opens");
         let (here, lifecycle) = (Arbiter::current(), Lifecycle::default());
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let caches = CacheSettings { max_users: 100, max_staleness: Duration::from_secs(30) };

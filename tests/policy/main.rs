@@ -1,7 +1,7 @@
 //! What is held in memory against what the database says: over random histories of changes, made by whom it may
 //! be, on both databases, every cached answer is the answer of one plain SQL query: on the instance that made the
 //! change at once, and on a second one within a second. And however many administrators are taken away at once,
-//! one remains.
+//! one remains; what lets who registers administer is refused, and what the command line changes is on record.
 //!
 //! `PORTCULLIS_HISTORIES=200 cargo test --test policy` is the long form; without it there are a few of each kind.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
@@ -11,8 +11,11 @@
 mod support;
 
 mod administrators;
+mod commands;
+mod feed;
 mod histories;
 mod instance;
+mod rules;
 mod tables;
 
 use std::fmt::Debug;

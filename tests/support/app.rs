@@ -1,7 +1,9 @@
 //! The service as an operator runs it: the real binary, its environment, its signals.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -23,7 +25,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Launch {
     pub(crate) database: Database,
     pub(crate) home: Arc<TempDir>,
-    env: BTreeMap<String, String>,
+    folder: PathBuf,
+    env: BTreeMap<String, OsString>,
 }
 
 /// How a command ended.
@@ -66,12 +69,12 @@ impl Launch {
             ("BOOTSTRAP_ADMIN_PASSWORD", "correct-horse-battery"),
         ];
         let env = env.into_iter().chain(database.url().map(|url| ("DATABASE_URL", url)));
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { database: database.clone(), home, env }
+        let env = env.map(|(name, value)| (name.to_owned(), value.into())).collect();
+        Self { database: database.clone(), folder: home.path().to_owned(), home, env }
     }
 
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.insert(name.to_owned(), value.to_owned());
+    pub(crate) fn env(mut self, name: &str, value: &(impl AsRef<OsStr> + ?Sized)) -> Self {
+        self.env.insert(name.to_owned(), value.as_ref().to_owned());
         self
     }
 
@@ -80,13 +83,19 @@ impl Launch {
         self
     }
 
-    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+    /// Runs in this folder instead of the home.
+    pub(crate) fn inside(mut self, folder: &Path) -> Self {
+        self.folder = folder.to_owned();
+        self
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.home.path().join("data")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-        command.args(arguments).current_dir(self.home.path()).env_clear().envs(&self.env);
+        command.args(arguments).current_dir(&self.folder).env_clear().envs(&self.env);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
@@ -99,7 +108,7 @@ impl Launch {
             return None;
         }
         let mut shell = Command::new("sh");
-        shell.args(["-e", "-c", script]).current_dir(self.home.path()).env_clear().envs(&self.env).env("PATH", path);
+        shell.args(["-e", "-c", script]).current_dir(&self.folder).env_clear().envs(&self.env).env("PATH", path);
         let ran = shell.stdin(Stdio::null()).output().expect("the shell starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(ran.status.success(), "{}\n{}", text(&ran.stdout), text(&ran.stderr));

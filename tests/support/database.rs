@@ -54,6 +54,15 @@ impl Database {
         self.postgres.as_deref().map(FreshDatabase::url)
     }
 
+    /// The same for another user of the server (PostgreSQL).
+    pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
+        let url = self.url().expect("a PostgreSQL database");
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let kept = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("user="));
+        let kept: String = kept.map(|pair| format!("{pair}&")).collect();
+        format!("{base}?{kept}user={user}&password={password}")
+    }
+
     /// An instance in the database's own home, with the usual settings.
     pub(crate) fn app(&self) -> Launch {
         Launch::new(self, Arc::clone(&self.home))
@@ -83,7 +92,7 @@ impl Database {
     /// The one value that the query gives where the audit log is stored, as text.
     pub(crate) async fn audit_scalar(&self, sql: &str) -> Option<String> {
         match self.url() {
-            None => self.sqlite_scalar("audit.db", sql),
+            None => self.sqlite_scalar("portcullis.db-audit", sql),
             Some(url) => query(url, sql).await,
         }
     }

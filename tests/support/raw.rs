@@ -53,6 +53,22 @@ impl TestApp {
         stream.write_all(request).await.expect("writes");
     }
 
+    /// Sends the bytes and resets the connection: the server's next read or write fails.
+    pub(crate) async fn send_and_reset(&self, request: &[u8]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
+        stream.set_zero_linger().expect("an option of every socket");
+        stream.write_all(request).await.expect("writes");
+    }
+
+    /// The same, but the reset comes when an answer does: to the first of several requests, the second
+    /// of which is being worked on then.
+    pub(crate) async fn send_and_reset_at_the_answer(&self, request: &[u8]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).await.expect("connects");
+        stream.set_zero_linger().expect("an option of every socket");
+        stream.write_all(request).await.expect("writes");
+        stream.read_u8().await.expect("an answer");
+    }
+
     /// A `POST` of JSON with its head written by hand, so that a header may be left out, doubled or wrong.
     pub(crate) async fn raw_post(&self, path: &str, headers: &str, body: &[u8]) -> Answer {
         let mut request = format!(

@@ -131,6 +131,11 @@ impl RolesFile {
         };
         self.lines.get(&place).copied().unwrap_or(1)
     }
+
+    /// The line of a role; the first one where it is not named.
+    pub(super) fn line_of_role(&self, role: &RoleName) -> usize {
+        self.lines.get(&Place::Role(role.clone())).copied().unwrap_or(1)
+    }
 }
 
 struct Reader<'a> {

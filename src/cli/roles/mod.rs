@@ -2,26 +2,26 @@
 
 mod file;
 
-use std::io::{Read, Write};
+use std::fmt::Display;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::Value;
 
 use super::CliError;
-use super::record::{Recorded, open, record};
+use super::output::{self, say};
+use super::record::{Recorded, Recorder};
 use crate::app::AppError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::domain::{Authority, PolicyChange, PolicyDraft, PolicyEffect};
+use crate::domain::{Conflict, PolicyChange, PolicyEffect};
 use crate::store::{Store, StoreError};
 use file::RolesFile;
 
 /// The longest file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// How often a plan is made when somebody else changes roles meanwhile.
-const ATTEMPTS: usize = 3;
+const NOTHING: &str = "Nothing to change.";
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArguments {
@@ -49,56 +49,65 @@ pub(super) async fn export(config: Config, arguments: ExportArguments) -> Result
         Some(path) => {
             std::fs::write(&path, text).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))
         }
-        None => std::io::stdout().write_all(text.as_bytes()).map_err(failed),
+        None => output::write(text),
     }
 }
 
 pub(super) async fn apply(config: Config, arguments: ApplyArguments) -> Result<(), CliError> {
     let name = arguments.file.display().to_string();
     let text = read(&arguments.file).map_err(|error| CliError::Failed(format!("{name}: {error}")))?;
-    let at_line = |line, why: &str| CliError::Failed(format!("{name}:{line}: {why}"));
-    let file = RolesFile::parse(&text).map_err(|fault| at_line(fault.line, &fault.why))?;
-    let store = open(&config).await?;
-    for attempt in 1.. {
-        let present = store.load_policy().await.map_err(failed)?;
-        let steps = present.changes_to(&file.wanted, arguments.prune);
-        try_out(&present, &steps).map_err(|(step, why)| at_line(file.line_of(step), &why))?;
-        if steps.is_empty() {
-            println!("Nothing to change.");
-            return Ok(());
-        }
-        if arguments.dry_run {
-            steps.iter().for_each(|step| println!("{}", in_words(step)));
-            println!("{} to make; nothing was changed.", counted(steps.len(), "change"));
-            return Ok(());
-        }
-        match store.change_policy(Authority::System, steps.clone(), SystemClock.now()).await {
-            Ok(effects) => {
-                for (step, effect) in steps.iter().zip(&effects) {
-                    println!("{}{}", in_words(step), consequence(effect));
-                }
-                if config.audit.is_enabled {
-                    record(&store, &config.journal.folder, recorded(&steps, &effects, &name)).await?;
-                }
-                println!("{} made.", counted(steps.len(), "change"));
-                return Ok(());
-            }
-            // Somebody else was faster: what is to be done may be something else now.
-            Err(StoreError::NoSuchRole | StoreError::NoSuchPermission | StoreError::Conflict(_))
-                if attempt < ATTEMPTS => {}
-            Err(error) => return Err(CliError::Failed(format!("{name}: {error}; nothing was changed"))),
-        }
+    let file = RolesFile::parse(&text).map_err(|fault| at_line(&name, fault.line, fault.why))?;
+    if arguments.dry_run {
+        return show(config, &name, &file, arguments.prune).await;
     }
-    Ok(())
+    let (store, recorder) = Recorder::open(&config).await?;
+    let records = {
+        let (recorder, name) = (recorder.clone(), name.clone());
+        move |steps: &[PolicyChange], effects: &[PolicyEffect]| recorder.records(recorded(steps, effects, &name))
+    };
+    let made = store.apply_policy(file.wanted.clone(), arguments.prune, records, SystemClock.now()).await;
+    let applied = made
+        .map_err(|error| refused(&name, &file, &error))?
+        .map_err(|misfit| at_line(&name, file.line_of(&misfit.step), misfit.error))?;
+    recorder.leave(&store, &applied.unrecorded).await?;
+    if applied.steps.is_empty() {
+        return say(NOTHING);
+    }
+    for (step, effect) in applied.steps.iter().zip(&applied.effects) {
+        say(format_args!("{}{}", in_words(step), consequence(effect)))?;
+    }
+    say(format_args!("{} made.", counted(applied.steps.len(), "change")))
 }
 
-/// The first change that can't be made, and why.
-fn try_out<'a>(present: &PolicyDraft, steps: &'a [PolicyChange]) -> Result<(), (&'a PolicyChange, String)> {
-    let mut draft = present.clone();
-    for step in steps {
-        draft.apply(step).map_err(|error| (step, error.to_string()))?;
+/// Says what would be changed.
+async fn show(config: Config, name: &str, file: &RolesFile, prunes: bool) -> Result<(), CliError> {
+    let default_role = config.store.default_role.clone();
+    let store = Store::open(config.store).await.map_err(AppError::from)?;
+    let present = store.load_policy().await.map_err(failed)?;
+    let (steps, after) =
+        present.plan(&file.wanted, prunes).map_err(|(step, error)| at_line(name, file.line_of(&step), error))?;
+    let checked = after.compile().check_default_role(&present.compile(), &default_role);
+    checked.map_err(|conflict| refused(name, file, &conflict.into()))?;
+    if steps.is_empty() {
+        return say(NOTHING);
     }
-    Ok(())
+    for step in &steps {
+        say(in_words(step))?;
+    }
+    say(format_args!("{} to make; nothing was changed.", counted(steps.len(), "change")))
+}
+
+fn at_line(name: &str, line: usize, why: impl Display) -> CliError {
+    CliError::Failed(format!("{name}:{line}: {why}"))
+}
+
+/// What the store says of all changes together; where it is about a role, the role's line is named.
+fn refused(name: &str, file: &RolesFile, error: &StoreError) -> CliError {
+    let why = format!("{error}; nothing was changed");
+    match error {
+        StoreError::Conflict(Conflict::DefaultRole { role, .. }) => at_line(name, file.line_of_role(role), why),
+        _ => CliError::Failed(format!("{name}: {why}")),
+    }
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -152,7 +161,7 @@ fn recorded(steps: &[PolicyChange], effects: &[PolicyEffect], file: &str) -> Vec
             let (kind, name) = step.resource();
             let mut metadata = step.metadata(effect);
             metadata.insert("file".into(), file.into());
-            Recorded { action: step.action(), resource: (kind, name.to_owned()), metadata: Value::Object(metadata) }
+            Recorded { action: step.action(), resource: (kind, name.to_owned()), metadata }
         })
         .collect()
 }

@@ -15,19 +15,28 @@ use crate::verifier::{self, TokenError, Verifier, validation, verify_access};
 /// Unknown keys are asked for no more often than this: anybody can make up a key's id.
 const FETCH_EVERY: Duration = Duration::from_secs(10);
 
+/// After a fetch that brought nothing the next one waits for so long.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 pub(super) struct Keys {
     verifiers: RwLock<Arc<Vec<Verifier>>>,
-    fetched_at: Mutex<Option<Instant>>,
+    last_fetch: Mutex<Option<Fetch>>,
     fetching: tokio::sync::Mutex<()>,
     issuer: String,
     audience: String,
+}
+
+#[derive(Clone, Copy)]
+struct Fetch {
+    at: Instant,
+    brought_keys: bool,
 }
 
 impl Keys {
     pub(super) fn new(settings: &RemoteSettings) -> Self {
         Self {
             verifiers: RwLock::default(),
-            fetched_at: Mutex::default(),
+            last_fetch: Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
@@ -54,10 +63,24 @@ impl Keys {
         let begun = Instant::now();
         let _one_at_a_time = self.fetching.lock().await;
         client.check_failed_since(begun)?;
-        let fetched_at = *self.fetched_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.has(key_id) || fetched_at.is_some_and(|at| at.elapsed() < FETCH_EVERY) {
+        if self.has(key_id) {
             return Ok(());
         }
+        let last = *self.last_fetch.lock().unwrap_or_else(PoisonError::into_inner);
+        match last {
+            Some(Fetch { at, brought_keys: true }) if at.elapsed() < FETCH_EVERY => return Ok(()),
+            Some(Fetch { at, brought_keys: false }) if at.elapsed() < RETRY_AFTER => {
+                return Err(ApiError::Unavailable("the service's keys could not be had a moment ago".into()));
+            }
+            _ => {}
+        }
+        let fetched = self.fetch_now(client).await;
+        let this = Fetch { at: Instant::now(), brought_keys: fetched.is_ok() };
+        *self.last_fetch.lock().unwrap_or_else(PoisonError::into_inner) = Some(this);
+        fetched
+    }
+
+    async fn fetch_now(&self, client: &Client) -> Result<(), ApiError> {
         let set: JwkSet = client.key_set().await?;
         let verifiers: Vec<_> = set.keys.iter().filter_map(|jwk| self.verifier(jwk)).collect();
         if verifiers.is_empty() {
@@ -67,7 +90,6 @@ impl Keys {
             ));
         }
         *self.verifiers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifiers);
-        *self.fetched_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Ok(())
     }
 

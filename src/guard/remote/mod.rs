@@ -11,8 +11,7 @@ mod client;
 mod keys;
 mod settings;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
@@ -35,21 +34,19 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// As many questions as the service takes at once.
 const MAX_QUESTIONS: usize = 100;
 
+/// Names that the service does not know, of which that is remembered: an app may ask what its callers name.
+const MAX_UNKNOWN: usize = 1_000;
+
 pub(super) struct Remote {
     client: Client,
     keys: Keys,
     accounts: Cache<String, Arc<Account>>,
-    asked: Mutex<Questions>,
-    max_age: Duration,
-}
-
-/// What this app has asked about so far: it is asked about every token at
-/// once, so that each token costs one request and not one a question.
-#[derive(Default)]
-struct Questions {
-    known: Vec<Requirement>,
+    /// What this app has asked about so far: it is asked about every token at
+    /// once, so that each token costs one request and not one a question.
+    asked: Mutex<Vec<Requirement>>,
     /// What the service does not know, since when: nobody has it.
-    unknown: HashMap<Requirement, Instant>,
+    unknown: Cache<Requirement, Instant>,
+    max_age: Duration,
 }
 
 impl Remote {
@@ -59,6 +56,7 @@ impl Remote {
             keys: Keys::new(&settings),
             accounts: Cache::new(settings.max_tokens),
             asked: Mutex::default(),
+            unknown: Cache::new(MAX_UNKNOWN),
             max_age: settings.max_age,
         })
     }
@@ -99,35 +97,32 @@ impl Remote {
 
     /// What to ask about a token: everything that was asked before, and what is new.
     fn questions(&self, new: &[&Requirement]) -> Vec<Requirement> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked();
         for question in new {
-            if !asked.known.contains(question) && !asked.is_unknown(question) {
-                if asked.known.len() == MAX_QUESTIONS {
-                    asked.known.remove(0);
+            if !asked.contains(question) && !self.is_unknown(question) {
+                if asked.len() == MAX_QUESTIONS {
+                    asked.remove(0);
                 }
-                asked.known.push((*question).clone());
+                asked.push((*question).clone());
             }
         }
-        asked.known.clone()
+        asked.clone()
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Vec<Requirement>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_unknown(&self, question: &Requirement) -> bool {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).is_unknown(question)
+        self.unknown.get(question).is_some_and(|since| since.elapsed() < ASK_AGAIN_AFTER)
     }
 
     /// The service knows no such permissions or roles.
     fn note_unknown(&self, questions: &[Requirement], places: &[usize]) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         for question in places.iter().filter_map(|place| questions.get(*place)) {
             log::error!("the service knows no {question:?}: nobody is let in by it");
-            asked.known.retain(|known| known != question);
-            asked.unknown.insert(question.clone(), Instant::now());
+            self.asked().retain(|known| known != question);
+            self.unknown.insert(question.clone(), Instant::now());
         }
-    }
-}
-
-impl Questions {
-    fn is_unknown(&self, question: &Requirement) -> bool {
-        self.unknown.get(question).is_some_and(|since| since.elapsed() < ASK_AGAIN_AFTER)
     }
 }
