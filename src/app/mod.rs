@@ -7,7 +7,7 @@ mod portcullis;
 mod start;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer};
@@ -16,12 +16,14 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use portcullis::Portcullis;
 pub use start::claim_journal;
 
-use crate::actors::Lifecycle;
 use crate::config::Config;
 use crate::store::OpenError;
 
 /// How long the workers may take to answer what they have begun.
-const DRAIN_SECONDS: u64 = 8;
+const DRAIN_SECONDS: u64 = 6;
+
+/// How long what has begun may take whose client has gone; before the workers end.
+const UNFINISHED_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the head of a request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,7 +112,7 @@ impl Application {
     /// The server failed.
     pub async fn run_until_stopped(self) -> Result<(), AppError> {
         log::info!("portcullis {} is listening on http://{}", env!("CARGO_PKG_VERSION"), self.address);
-        stop_on_signal(self.server.handle(), self.portcullis.lifecycle())?;
+        stop_on_signal(self.server.handle(), self.portcullis.clone())?;
         let served = self.server.await;
         log::info!("draining");
         self.portcullis.stop().await;
@@ -119,7 +121,7 @@ impl Application {
     }
 }
 
-fn stop_on_signal(server: ServerHandle, lifecycle: Lifecycle) -> Result<(), AppError> {
+fn stop_on_signal(server: ServerHandle, portcullis: Portcullis) -> Result<(), AppError> {
     let listen = |kind| signal(kind).map_err(|error| AppError::failed("signals", error));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     actix::spawn(async move {
@@ -128,7 +130,12 @@ fn stop_on_signal(server: ServerHandle, lifecycle: Lifecycle) -> Result<(), AppE
             _ = interrupt.recv() => log::info!("SIGINT: no more connections are accepted"),
         }
         // The workers take handles with them, and with the last one its actor ends.
-        lifecycle.draining();
+        portcullis.lifecycle().draining();
+        server.pause().await;
+        let (unfinished, begun) = (portcullis.unfinished(), Instant::now());
+        while !unfinished.is_none() && begun.elapsed() < UNFINISHED_PATIENCE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         server.stop(true).await;
     });
     Ok(())

@@ -19,7 +19,7 @@ use crate::api::{self, ApiSettings, Services};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::domain::{Authority, Conflict, FieldError, Permission, PolicyChange, parse_description};
-use crate::guard::{AuditLog, Guards, LoopbackOnly, Naming, Recorder, RecorderSettings};
+use crate::guard::{AuditLog, Guards, LoopbackOnly, Naming, Recorder, RecorderSettings, Unfinished};
 use crate::journal::WorkerJournal;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -69,6 +69,7 @@ struct Inner {
     trusted_proxies: Vec<ipnet::IpNet>,
     is_recording: bool,
     is_loopback_only: bool,
+    unfinished: Unfinished,
     fails_open: bool,
     feed: Feed,
     lifecycle: Lifecycle,
@@ -191,6 +192,7 @@ impl Portcullis {
             trusted_proxies,
             is_recording: config.audit.is_enabled,
             is_loopback_only,
+            unfinished: Unfinished::default(),
             fails_open: config.audit.fail_open,
             feed,
             lifecycle,
@@ -255,6 +257,7 @@ impl Portcullis {
             journal: inner.is_recording.then(|| attach(audit)),
             lost: inner.fails_open.then(|| audit.metrics().lost.clone()),
             answers_preflights: !inner.api.allowed_origins.is_empty(),
+            unfinished: inner.unfinished.clone(),
             loopback_only: inner
                 .is_loopback_only
                 .then(|| LoopbackOnly { allowed_origins: inner.api.allowed_origins.clone() }),
@@ -285,6 +288,10 @@ impl Portcullis {
             .app_data(web::Data::new(self.0.guards.clone()))
             .app_data(web::Data::new(self.audit_log()))
             .configure(api::configure);
+    }
+
+    pub(super) fn unfinished(&self) -> Unfinished {
+        self.0.unfinished.clone()
     }
 
     pub(super) fn lifecycle(&self) -> Lifecycle {

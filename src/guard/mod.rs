@@ -35,6 +35,8 @@ mod require;
 mod requirement;
 #[cfg(feature = "service")]
 mod settings;
+#[cfg(feature = "service")]
+mod unfinished;
 
 pub use allowed::{Allowed, Require};
 #[cfg(feature = "service")]
@@ -61,3 +63,5 @@ pub use require::{
 pub use requirement::Requirement;
 #[cfg(feature = "service")]
 pub use settings::GuardSettings;
+#[cfg(feature = "service")]
+pub use unfinished::Unfinished;

@@ -21,6 +21,7 @@ use super::naming::Naming;
 use super::record::{Arrival, Origin, entry, name_of};
 use super::request_id::X_REQUEST_ID;
 use super::require::take_required;
+use super::unfinished::Unfinished;
 use crate::actors::{JournalError, Rbac, WorkerJournal};
 use crate::domain::Policy;
 use crate::domain::audit::AuditEntry;
@@ -40,6 +41,8 @@ pub struct RecorderSettings {
     pub lost: Option<IntCounter>,
     /// False, when no origin is allowed: preflights are refused here.
     pub answers_preflights: bool,
+    /// What runs to its end although its client has gone.
+    pub unfinished: Unfinished,
     /// Without authentication: who is served at all.
     pub loopback_only: Option<LoopbackOnly>,
 }
@@ -139,9 +142,11 @@ where
         if may_change {
             // The server drops what it answers when the client goes away: what has begun to change
             // something runs to its end all the same, and is recorded.
-            let task = actix_web::rt::spawn(answering);
+            let seen_through = self.inner.settings.unfinished.see_through(answering);
             return Box::pin(async move {
-                task.await.unwrap_or_else(|error| Err(ApiError::Internal(format!("a request failed: {error}")).into()))
+                seen_through
+                    .await
+                    .unwrap_or_else(|error| Err(ApiError::Internal(format!("a request failed: {error}")).into()))
             });
         }
         Box::pin(answering)
