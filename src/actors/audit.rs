@@ -18,8 +18,8 @@ use super::copier::{Copier, Meter};
 use super::vital::{Lifecycle, Vital};
 use super::{ServiceError, ServiceResult};
 use crate::clock::SharedClock;
-use crate::domain::audit::{AuditEntry, AuditFilter, AuditRecord};
-use crate::domain::{Page, Slice, WriterId};
+use crate::domain::audit::{AuditEntry, AuditRecord};
+use crate::domain::{AuditCount, AuditFilter, AuditPage, AuditSlice, Bucket, CountedBy, RecordId, WriterId};
 use crate::journal::{Append, Folder, JournalError, JournalSettings, WorkerJournal};
 use crate::metrics::AuditMetrics;
 use crate::store::{AuditError, Store};
@@ -147,9 +147,35 @@ impl Audit {
     ///
     /// # Errors
     /// The database is away or far behind.
-    pub async fn list(&self, filter: AuditFilter, page: Page) -> ServiceResult<Slice<AuditRecord>> {
+    pub async fn list(&self, filter: AuditFilter, page: AuditPage) -> ServiceResult<AuditSlice<AuditRecord>> {
         self.flush().await?;
+        self.list_further(filter, page).await
+    }
+
+    /// A page after the first one of the same question.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn list_further(&self, filter: AuditFilter, page: AuditPage) -> ServiceResult<AuditSlice<AuditRecord>> {
         Ok(self.store.list_audit_records(filter, page).await?)
+    }
+
+    /// One record.
+    ///
+    /// # Errors
+    /// The database is away or far behind.
+    pub async fn find(&self, id: RecordId) -> ServiceResult<Option<AuditRecord>> {
+        self.flush().await?;
+        Ok(self.store.find_audit_record(id).await?)
+    }
+
+    /// How many records there are, by time and by kind, oldest first.
+    ///
+    /// # Errors
+    /// The database is away or far behind.
+    pub async fn count(&self, filter: AuditFilter, bucket: Bucket, by: CountedBy) -> ServiceResult<Vec<AuditCount>> {
+        self.flush().await?;
+        Ok(self.store.count_audit_records(filter, bucket, by).await?)
     }
 
     /// Copies what there is, for a few seconds at most; the rest stays in the journal for the next start.

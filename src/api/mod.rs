@@ -1,6 +1,8 @@
 //! HTTP only: one file a resource, and the one table of endpoints.
 
 mod audit;
+mod audit_events;
+mod audit_export;
 mod auth;
 mod authz;
 mod body;
@@ -66,6 +68,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         role_grants::endpoints(),
         permissions::endpoints(),
         audit::endpoints(),
+        audit_events::endpoints(),
+        audit_export::endpoints(),
     ]
     .into_iter()
     .flatten()

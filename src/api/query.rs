@@ -43,7 +43,12 @@ impl Query {
         &self.pairs
     }
 
-    fn refuse(&mut self, field: &str, code: FieldCode, message: &str) {
+    /// Whether a key is there and not empty.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.pairs.iter().any(|(name, value)| name == key && !value.is_empty())
+    }
+
+    pub(super) fn refuse(&mut self, field: &str, code: FieldCode, message: &str) {
         self.errors.push(FieldError::new(field, code, message));
     }
 
@@ -74,6 +79,22 @@ impl Query {
         }
     }
 
+    /// One of a few words.
+    pub(super) fn one_of(&mut self, key: &str, words: &[&str]) -> Option<String> {
+        let text = self.text(key)?;
+        if words.contains(&text.as_str()) {
+            return Some(text);
+        }
+        self.refuse(key, FieldCode::Invalid, &format!("Expected {}", words.join(", ")));
+        None
+    }
+
+    /// An HTTP status.
+    pub(super) fn status(&mut self, key: &str) -> Option<u16> {
+        let status = self.number(key, 100, 599, "Expected a status from 100 to 599")?;
+        u16::try_from(status).ok()
+    }
+
     /// An instant, RFC 3339.
     pub(super) fn time(&mut self, key: &str) -> Option<Timestamp> {
         let text = self.text(key)?;
@@ -92,7 +113,7 @@ impl Query {
         let default = Page::default();
         let limit = self.number("limit", 1, u64::from(MAX_LIMIT), "Expected a number from 1 to 1000");
         let message = if max_offset == MAX_AUDIT_OFFSET {
-            "Expected a number from 0 to 10000; beyond it, narrow the list by since and until"
+            "Expected a number from 0 to 10000; beyond it, go on with cursor"
         } else {
             "Expected a number from 0 on"
         };

@@ -220,20 +220,3 @@ impl AuditRecord {
         }
     }
 }
-
-/// Which records a list shows: exact, combined with AND; newest first.
-#[derive(Debug, Clone, Default)]
-pub struct AuditFilter {
-    /// By user id.
-    pub user_id: Option<UserId>,
-    /// By action.
-    pub action: Option<String>,
-    /// By kind of resource.
-    pub resource_type: Option<String>,
-    /// By resource.
-    pub resource_id: Option<String>,
-    /// Not older than this.
-    pub since: Option<Timestamp>,
-    /// Older than this.
-    pub until: Option<Timestamp>,
-}

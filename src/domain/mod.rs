@@ -5,6 +5,7 @@
 
 mod action;
 pub mod audit;
+mod audit_question;
 mod authority;
 mod conflict;
 mod draft;
@@ -25,6 +26,7 @@ mod token;
 mod user;
 
 pub use action::is_reserved_action;
+pub use audit_question::{AuditCount, AuditFilter, AuditPage, AuditSlice, Bucket, CountedBy};
 pub use authority::{Authority, Denial, Needed};
 pub use conflict::{Conflict, PolicyError};
 pub use draft::PolicyDraft;

@@ -22,6 +22,7 @@ mod audit_events;
 mod audit_faults;
 mod audit_journal;
 mod audit_query;
+mod audit_questions;
 mod bad_input;
 mod command_line;
 mod configuration;

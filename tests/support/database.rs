@@ -81,6 +81,14 @@ impl Database {
         }
     }
 
+    /// Runs statements where the audit log is stored.
+    pub(crate) async fn audit_execute(&self, sql: &str) {
+        match self.url() {
+            None => self.open_sqlite("portcullis.db-audit").batch_execute(sql).expect("statements that hold"),
+            Some(url) => drop(query(url, sql).await),
+        }
+    }
+
     /// The one value that the query gives in the main database, as text.
     pub(crate) async fn scalar(&self, sql: &str) -> Option<String> {
         match self.url() {
