@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use actix::ArbiterHandle;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::vital::{Lifecycle, Vital};
@@ -94,21 +95,25 @@ fn spawn(work: impl Future<Output = ()> + Send + 'static, arbiter: &ArbiterHandl
     });
 }
 
-async fn write_uses(tokens: Tokens) -> ServiceResult<()> {
-    tokens.write_uses().await
+// Boxed, for rustc 1.95 stumbles over the store's own futures when it compiles a change of them incrementally.
+
+fn write_uses(tokens: Tokens) -> BoxFuture<'static, ServiceResult<()>> {
+    Box::pin(async move { tokens.write_uses().await })
 }
 
-async fn purge(store: Store, tokens: Tokens) -> ServiceResult<()> {
-    store.purge_expired(tokens.now()).await?;
-    Ok(())
+fn purge(store: Store, tokens: Tokens) -> BoxFuture<'static, ServiceResult<()>> {
+    Box::pin(async move {
+        store.purge_expired(tokens.now()).await?;
+        Ok(())
+    })
 }
 
 /// Does the work again and again, one after the other, until the service stops.
-async fn regularly<F: Future<Output = ServiceResult<()>>>(
+async fn regularly(
     what_failed: &'static str,
     every: Duration,
     mut stopped: watch::Receiver<bool>,
-    work: impl Fn() -> F,
+    work: impl Fn() -> BoxFuture<'static, ServiceResult<()>>,
 ) {
     while !is_stopped_within(every, &mut stopped).await {
         if let Err(error) = work().await {

@@ -37,13 +37,18 @@ impl Recorder {
     /// Opens the database for a change that will be recorded. Where it could not be, it is refused before it is made.
     ///
     /// # Errors
-    /// The database can't be opened, or the journal, where one is needed, can't be written.
+    /// The database can't be opened, the journal is another database's, or it can't be written where it is needed.
     pub(super) async fn open(config: &Config) -> Result<(Store, Self), CliError> {
         let store = Store::open(config.store.clone()).await.map_err(AppError::from)?;
         let (folder, is_enabled) = (config.journal.folder.clone(), config.audit.is_enabled);
-        if is_enabled && store.has_log_apart() {
-            let installation = store.installation_id().await.map_err(|error| CliError::Failed(error.to_string()))?;
-            claim_journal(&folder, installation)?;
+        let needs_journal = is_enabled && store.has_log_apart();
+        let installation = store.installation_id().await.map_err(|error| CliError::Failed(error.to_string()))?;
+        match claim_journal(&folder, installation) {
+            // That of another database says that one of the two settings is wrong, also where none is needed.
+            Err(AppError::Failed(_)) if !needs_journal => {}
+            claimed => claimed?,
+        }
+        if needs_journal {
             try_out(&folder).map_err(|error| {
                 let folder = folder.display();
                 CliError::Failed(format!("nothing was changed, for it can't be recorded: {folder}: {error}"))

@@ -143,8 +143,8 @@ impl Policy {
         self.roles.iter().filter(|(_, other)| other.closure.contains(role)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The roles that give the permission by a wildcard, their own or one that they include. None is
-    /// `admin` for its rule, which is no wildcard.
+    /// The roles that give the permission by a wildcard, their own or that of a role which they include. The rule
+    /// of `admin` is no wildcard.
     pub fn roles_covering(&self, permission: &Permission) -> Vec<RoleName> {
         let covers = |grant: &Grant| grant.as_permission().is_none() && grant.gives(permission);
         let is_covering = |name: &RoleName| self.role(name).is_some_and(|role| role.grants.iter().any(covers));

@@ -22,6 +22,15 @@ pub struct ChangeFeed {
     /// None before the first look, and after a lost connection.
     seen: Option<Seen>,
     has_begun: bool,
+    /// The last look was not answered in time.
+    was_late: bool,
+}
+
+/// What came of a look, and the connection if it can be used again.
+struct Looked {
+    found: StoreResult<(Seen, Vec<Change>)>,
+    connection: Option<Connection>,
+    is_late: bool,
 }
 
 /// The versions up to which changes were told.
@@ -75,59 +84,62 @@ impl ChangeFeed {
     pub async fn poll(&mut self) -> StoreResult<Vec<Change>> {
         // Until it comes back it counts as lost.
         let (connection, seen) = (self.connection.take(), self.seen.take());
-        let (connection, looked) = self.look(connection, seen).await?;
-        self.connection = Some(connection);
-        match looked {
+        let Looked { found, connection, is_late } = self.look(connection, seen).await;
+        // A file that is opened again is the same.
+        let has_place = connection.is_some() || matches!(self.pools.settings.database, Database::Sqlite(_));
+        (self.connection, self.was_late) = (connection, is_late);
+        match found {
             Ok((now, changes)) => {
                 self.seen = Some(now);
                 let is_first = !std::mem::replace(&mut self.has_begun, true);
                 Ok(if seen.is_none() && !is_first { vec![Change::Gap] } else { changes })
             }
             Err(error) => {
-                self.seen = seen;
+                self.seen = seen.filter(|_| has_place);
                 Err(error)
             }
         }
     }
 
-    /// A look on this connection or on a new one, which is given back if it can be used again.
-    async fn look(
-        &self,
-        connection: Option<Connection>,
-        seen: Option<Seen>,
-    ) -> StoreResult<(Connection, StoreResult<(Seen, Vec<Change>)>)> {
-        let (pools, timeout) = (Arc::clone(&self.pools), self.timeout);
+    /// A look on this connection or on a new one.
+    async fn look(&self, connection: Option<Connection>, seen: Option<Seen>) -> Looked {
+        let (pools, timeout, was_late) = (Arc::clone(&self.pools), self.timeout, self.was_late);
         let work = async move {
+            let late = || StoreError::Unavailable("no answer about changes in time".into());
             let mut connection = match connection {
                 Some(connection) => connection,
-                // A slow server says so itself, before it counts as lost.
-                None => Connection::open(&pools.settings.database, timeout.mul_f64(0.8)).await?,
+                None => {
+                    // A slow server says so itself, before it counts as silent.
+                    let opening = Connection::open(&pools.settings.database, timeout.mul_f64(0.8));
+                    tokio::time::timeout(timeout, opening).await.map_err(|_| late())??
+                }
             };
-            let looked = match &mut connection {
-                Connection::Sqlite(connection) => look(&mut **connection, seen).await,
-                Connection::Postgres(connection) => look(&mut **connection, seen).await,
-            };
-            match looked {
-                Err(error) if connection.is_lost() => Err(error),
-                looked => Ok((connection, looked)),
-            }
+            let found = tokio::time::timeout(timeout, connection.look(seen)).await;
+            let is_late = found.is_err();
+            let found = found.unwrap_or_else(|_| Err(late()));
+            // Once it may be that nobody had time; a server that is silent twice is gone.
+            let is_kept = found.is_ok() || (connection.is_open() && !(is_late && was_late));
+            Ok(Looked { found, connection: is_kept.then_some(connection), is_late })
         };
-        let bounded = async move {
-            tokio::time::timeout(timeout, work)
-                .await
-                .map_err(|_| StoreError::Unavailable("no answer about changes in time".into()))?
-        };
-        self.pools.run(bounded).await
+        let looked = self.pools.run(work).await;
+        looked.unwrap_or_else(|error| Looked { found: Err(error), connection: None, is_late: false })
     }
 }
 
 impl Connection {
-    /// Whether a connection with which a look has failed is of no more use.
-    fn is_lost(&mut self) -> bool {
+    async fn look(&mut self, seen: Option<Seen>) -> StoreResult<(Seen, Vec<Change>)> {
         match self {
-            // A file can be opened again at any time.
-            Self::Sqlite(_) => true,
-            Self::Postgres(connection) => connection.is_broken(),
+            Self::Sqlite(connection) => look(&mut **connection, seen).await,
+            Self::Postgres(connection) => look(&mut **connection, seen).await,
+        }
+    }
+
+    /// Whether a look may be tried again on this connection after one that failed.
+    fn is_open(&mut self) -> bool {
+        match self {
+            // The call that was not waited for may still hold it.
+            Self::Sqlite(_) => false,
+            Self::Postgres(connection) => !connection.is_broken(),
         }
     }
 
@@ -192,7 +204,14 @@ fn parse(kind: &str, key: &str) -> Change {
 impl Store {
     /// A reader of the change feed; `timeout` bounds each look.
     pub fn change_feed(&self, timeout: Duration) -> ChangeFeed {
-        ChangeFeed { pools: Arc::clone(&self.pools), timeout, connection: None, seen: None, has_begun: false }
+        ChangeFeed {
+            pools: Arc::clone(&self.pools),
+            timeout,
+            connection: None,
+            seen: None,
+            has_begun: false,
+            was_late: false,
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) trait RowLocks: Send {
     fn lock_user(&mut self, id: UserId) -> impl Future<Output = QueryResult<()>> + Send;
     /// Locks the rows of a user's sessions.
     fn lock_sessions(&mut self, user: UserId) -> impl Future<Output = QueryResult<()>> + Send;
-    /// Moves the times of last use forward.
+    /// Moves the times of last use forward; a session that somebody holds a lock on is left out, for it is being
+    /// rotated or ended.
     fn touch_all(&mut self, used: Vec<(SessionId, Timestamp)>) -> impl Future<Output = QueryResult<()>> + Send;
     /// Deletes sessions that expired before `now`; those that somebody holds a lock on are left for the next time.
     fn delete_expired(&mut self, now: Timestamp) -> impl Future<Output = QueryResult<usize>> + Send;
@@ -49,12 +50,16 @@ impl RowLocks for AsyncSqlite {
     }
 }
 
-/// The rows are locked before, so that it does not matter in which order this takes them.
-const TOUCH: &str = "UPDATE refresh_tokens SET last_used_at = used.at FROM unnest($1, $2) AS used (id, at) \
-    WHERE session_id = used.id AND last_used_at < used.at";
+/// Who waits for none of its rows needs no order, and keeps nobody waiting.
+const TOUCH: &str = "WITH free AS ( \
+        SELECT session_id FROM refresh_tokens WHERE session_id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED \
+    ) \
+    UPDATE refresh_tokens SET last_used_at = used.at \
+    FROM free JOIN unnest($1, $2) AS used (id, at) ON used.id = free.session_id \
+    WHERE refresh_tokens.session_id = used.id AND refresh_tokens.last_used_at < used.at";
 
 const DELETE_EXPIRED: &str = "DELETE FROM refresh_tokens WHERE session_id IN ( \
-        SELECT session_id FROM refresh_tokens WHERE expires_at < $1 ORDER BY session_id FOR UPDATE SKIP LOCKED \
+        SELECT session_id FROM refresh_tokens WHERE expires_at < $1 FOR UPDATE SKIP LOCKED \
     )";
 
 impl RowLocks for AsyncPgConnection {
@@ -77,13 +82,6 @@ impl RowLocks for AsyncPgConnection {
     async fn touch_all(&mut self, used: Vec<(SessionId, Timestamp)>) -> QueryResult<()> {
         let (ids, times): (Vec<DbId>, Vec<DbTime>) =
             used.into_iter().map(|(id, at)| (DbId::from(id), DbTime::from(at))).unzip();
-        refresh_tokens::table
-            .filter(refresh_tokens::session_id.eq_any(ids.clone()))
-            .order(refresh_tokens::session_id)
-            .select(refresh_tokens::session_id)
-            .for_no_key_update()
-            .load::<DbId>(self)
-            .await?;
         diesel::sql_query(TOUCH)
             .bind::<Array<Id>, _>(ids)
             .bind::<Array<Instant>, _>(times)

@@ -37,9 +37,10 @@ async fn end<C: Statements>(conn: &mut C, user: UserId, which: SessionEnd) -> St
     Ok(ended)
 }
 
-/// Only the last use of each session, in the order of their ids.
+/// Only the last use of each session: one statement changes a row once.
 fn last_uses(mut used: Vec<(SessionId, Timestamp)>) -> Vec<(SessionId, Timestamp)> {
-    used.sort_unstable_by(|a, b| b.cmp(a));
+    used.sort_unstable();
+    used.reverse();
     used.dedup_by_key(|(id, _)| *id);
     used.reverse();
     used
@@ -122,7 +123,8 @@ impl Store {
         self.pools.run(async move { transaction!(pools, |conn| end(conn, user, which)) }).await
     }
 
-    /// Notes when sessions were last used; never moves a time back.
+    /// Notes when sessions were last used, those apart that somebody else writes to just now; never moves a
+    /// time back.
     ///
     /// # Errors
     /// `Unavailable`.

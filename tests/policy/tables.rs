@@ -188,7 +188,8 @@ impl Answer {
     }
 }
 
-async fn connect(config: &tokio_postgres::Config) -> tokio_postgres::Client {
+/// A connection of its own.
+pub(crate) async fn connect(config: &tokio_postgres::Config) -> tokio_postgres::Client {
     let (client, connection) = config.connect(NoTls).await.expect("connects");
     // Ends with the client, or with its database.
     actix::spawn(async move { drop(connection.await) });
