@@ -312,6 +312,8 @@ fn errors() -> Vec<ApiError> {
             ["editor", "reviewer", "editor"].into_iter().filter_map(role).collect(),
         ))),
         Some(ApiError::Conflict(Conflict::BuiltIn("The three default roles stay"))),
+        role("viewer")
+            .map(|role| ApiError::Conflict(Conflict::DefaultRole { role, problem: "would hold users:manage" })),
         Some(ApiError::LastAdmin),
         Some(ApiError::TooLarge(65_536)),
         Some(ApiError::UnsupportedMediaType("application/json")),

@@ -30,7 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[utoipa::path(put, path = "/admin/roles/{role}/permissions/{permission}", tag = "Roles",
     params(("role" = String, Path, description = "The role's name"), ("permission" = String, Path, description = "`resource:action`, `resource:*` or `*`")),
     responses((status = 204, description = "The role grants it"), (status = 403, description = "`permission_required`, `escalation`"),
-        (status = 404, description = "`not_found`: no such role or permission")))]
+        (status = 404, description = "`not_found`: no such role or permission"), (status = 409, description = "`default_role`")))]
 async fn grant(
     request: HttpRequest,
     principal: Principal,
@@ -68,7 +68,7 @@ async fn revoke(
 #[utoipa::path(put, path = "/admin/roles/{role}/includes/{other}", tag = "Roles",
     params(("role" = String, Path, description = "The role's name"), ("other" = String, Path, description = "The name of the role that it includes")),
     responses((status = 204, description = "The role includes it"), (status = 403, description = "`permission_required`, `escalation`"),
-        (status = 404, description = "`not_found`: no such role"), (status = 409, description = "`role_cycle`, with its path")))]
+        (status = 404, description = "`not_found`: no such role"), (status = 409, description = "`role_cycle`, with its path; `default_role`")))]
 async fn include(
     request: HttpRequest,
     principal: Principal,

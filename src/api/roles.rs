@@ -227,7 +227,7 @@ async fn update(
 /// **Permissions**: `users:manage`, and, if anybody holds it, the role itself.
 #[utoipa::path(delete, path = "/admin/roles/{role}", tag = "Roles", params(("role" = String, Path, description = "The role's name")),
     responses((status = 204, description = "The role is gone"), (status = 403, description = "`permission_required`, `escalation`"),
-        (status = 404, description = "`not_found`"), (status = 409, description = "`built_in`, `last_admin`")))]
+        (status = 404, description = "`not_found`"), (status = 409, description = "`built_in`, `default_role`, `last_admin`")))]
 async fn delete(
     request: HttpRequest,
     principal: Principal,
