@@ -29,7 +29,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("WORKERS", "one a core", "threads that answer requests"),
     plain("DATA_DIR", "./data", "folder of the SQLite files, the audit journal and the made key"),
     plain("RUST_LOG", "info, less of what anybody can cause", "what is logged, and how much of it"),
-    secret("DATABASE_URL", "a SQLite file in DATA_DIR", "sqlite://path or postgres://user@host:port/db"),
+    secret("DATABASE_URL", "a SQLite file in DATA_DIR", "sqlite://path or postgres://user:password@host:port/db"),
     plain("DATABASE_TIMEOUT_SECONDS", "5", "seconds; no answer waits longer than twice that for the database"),
     secret(
         "JWT_SECRET_KEY",
@@ -64,7 +64,7 @@ pub const VARIABLES: &[Variable] = &[
         "seconds for which held decisions stand while the database is away, 0 to 3600",
     ),
     plain("RBAC_CACHE_MAX_USERS", "100000", "users whose grants are held in memory"),
-    plain("TRUSTED_PROXIES", "none", "networks whose X-Forwarded-For is believed, comma-separated CIDRs"),
+    plain("TRUSTED_PROXIES", "none", "networks whose X-Forwarded-For is believed, comma-separated: CIDRs or addresses"),
     plain("AUDIT_FSYNC", "everysec", "when records are forced to the disk: always, everysec or no"),
     plain("AUDIT_FAIL_OPEN", "false", "true: answer also where the audit record can't be written"),
     plain("AUDIT_JOURNAL_MAX_BYTES", "0", "bytes of journal at which requests are refused; 0: no limit"),
