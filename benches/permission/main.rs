@@ -15,7 +15,8 @@ use portcullis::metrics::Metrics;
 type Failure = Box<dyn std::error::Error>;
 
 /// How many roles there are, and how many users are held.
-const SIZES: [(usize, usize); 5] = [(10, 1), (100, 1_000), (10_000, 1_000), (10, 1_000_000), (10_000, 1_000_000)];
+const SIZES: [(usize, usize); 6] =
+    [(3, 1), (10, 1), (100, 1_000), (10_000, 1_000), (10, 1_000_000), (10_000, 1_000_000)];
 /// As many permissions as every installation has.
 const PERMISSIONS_OF_A_ROLE: usize = 15;
 /// Of each user.
