@@ -33,6 +33,7 @@ struct StandIn {
     /// A well-formed hash of the least cost: the cost is written in it, and making one of the full cost
     /// would hold up the start.
     cheap: Arc<str>,
+    /// `PASSWORD_BCRYPT_COST`, of new hashes too.
     cost: u32,
 }
 
@@ -66,7 +67,6 @@ impl Passwords {
         let stand_in = StandIn { cheap, cost: settings.cost };
         let (lifecycle, of_hasher) = (lifecycle.clone(), stand_in.clone());
         let hasher = SyncArbiter::start(settings.threads, move || Hasher {
-            cost: settings.cost,
             stand_in: of_hasher.clone(),
             _vital: lifecycle.vital("password"),
         });
@@ -126,7 +126,6 @@ struct Verify {
 }
 
 struct Hasher {
-    cost: u32,
     stand_in: StandIn,
     _vital: Vital,
 }
@@ -146,7 +145,7 @@ impl Handler<Hash> for Hasher {
     type Result = ServiceResult<SecretString>;
 
     fn handle(&mut self, Hash(password): Hash, _: &mut Self::Context) -> Self::Result {
-        bcrypt::hash(password.expose_secret(), self.cost)
+        bcrypt::hash(password.expose_secret(), self.stand_in.cost)
             .map(SecretString::from)
             .map_err(|error| ServiceError::Unavailable(format!("bcrypt: {error}")))
     }
