@@ -51,6 +51,8 @@ pub mod journal;
 pub mod metrics;
 pub mod problem;
 #[cfg(feature = "service")]
+pub mod proof;
+#[cfg(feature = "service")]
 pub mod store;
 pub mod verifier;
 

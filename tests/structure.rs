@@ -12,14 +12,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("verifier", &["domain"]),
     ("problem", &["domain"]),
-    ("journal", &["domain", "clock"]),
-    ("store", &["domain"]),
-    ("actors", &["domain", "clock", "metrics", "verifier", "journal", "store"]),
+    ("proof", &["domain"]),
+    ("journal", &["domain", "clock", "proof"]),
+    ("store", &["domain", "proof"]),
+    ("actors", &["domain", "clock", "metrics", "verifier", "proof", "journal", "store"]),
     ("guard", &["domain", "clock", "metrics", "verifier", "actors", "problem"]),
     ("api", &["domain", "metrics", "actors", "problem", "guard"]),
     ("config", &["domain", "journal", "store", "actors", "guard", "api"]),
-    ("app", &["domain", "clock", "metrics", "problem", "journal", "store", "actors", "guard", "api", "config"]),
-    ("cli", &["domain", "clock", "metrics", "journal", "store", "actors", "app", "config"]),
+    (
+        "app",
+        &["domain", "clock", "metrics", "problem", "proof", "journal", "store", "actors", "guard", "api", "config"],
+    ),
+    ("cli", &["domain", "clock", "metrics", "proof", "journal", "store", "actors", "app", "config"]),
 ];
 
 /// Which modules may name a framework.
@@ -35,7 +39,7 @@ const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("reqwest", &["guard"]),
     ("bcrypt", &["actors"]),
     ("clap", &["cli"]),
-    ("utoipa", &["domain", "problem", "api", "app"]),
+    ("utoipa", &["domain", "problem", "proof", "api", "app"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -22,6 +22,7 @@ use crate::domain::audit::{AuditEntry, AuditRecord};
 use crate::domain::{AuditCount, AuditFilter, AuditPage, AuditSlice, Bucket, CountedBy, RecordId, WriterId};
 use crate::journal::{Append, Folder, JournalError, JournalSettings, WorkerJournal};
 use crate::metrics::AuditMetrics;
+use crate::proof::Sealer;
 use crate::store::{AuditError, Store};
 
 /// How long a record waits at most before its batch begins.
@@ -59,17 +60,18 @@ impl Audit {
         store: &Store,
         settings: JournalSettings,
         clock: SharedClock,
+        sealer: Sealer,
         registry: &Registry,
         lifecycle: &Lifecycle,
     ) -> ServiceResult<Self> {
         fn failed(error: impl std::fmt::Display) -> ServiceError {
             ServiceError::Unavailable(error.to_string())
         }
-        let mut sink = store.audit_sink();
+        let mut sink = store.audit_sink(sealer.clone());
         let committed = sink.committed().await.map_err(failed)?;
         let known = committed.clone();
         // It may wait for a process that is draining.
-        let opening = tokio::task::spawn_blocking(move || Folder::open(settings, clock, &known));
+        let opening = tokio::task::spawn_blocking(move || Folder::open(settings, clock, sealer, &known));
         let folder = opening.await.map_err(failed)?.map_err(failed)?;
         let metrics = AuditMetrics::register(registry).map_err(failed)?;
         let copier = Copier::new(folder.clone(), sink, committed, metrics.clone());

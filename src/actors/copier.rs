@@ -9,7 +9,8 @@ use crate::domain::audit::AuditRecord;
 use crate::domain::{RecordId, WriterId};
 use crate::journal::{Batch, Folder, Progress, Reader};
 use crate::metrics::AuditMetrics;
-use crate::store::{AuditError, AuditSink, Numbered};
+use crate::proof::Sealed;
+use crate::store::{AuditError, AuditSink};
 
 /// The greatest batch, in records.
 const BATCH: usize = 2000;
@@ -36,15 +37,14 @@ pub(super) struct Copier {
 /// Read, and not in the database yet.
 struct Pending {
     writer: WriterId,
-    records: Vec<Numbered>,
+    records: Vec<Sealed>,
     unreadable: Vec<Vec<u8>>,
     finished: Vec<PathBuf>,
 }
 
 impl Pending {
     fn of(writer: WriterId, batch: Batch) -> Self {
-        let records = batch.lines.into_iter().map(|line| (line.seq, line.record)).collect();
-        Self { writer, records, unreadable: batch.unreadable, finished: batch.finished }
+        Self { writer, records: batch.lines, unreadable: batch.unreadable, finished: batch.finished }
     }
 }
 
@@ -143,7 +143,8 @@ impl Copier {
             }
             Err(AuditError::Fenced(_)) => {
                 // Its segments stay as they are, and are read again from their beginning.
-                let reader = Reader::new(pending.writer, self.meter.committed_of(pending.writer));
+                let committed = self.meter.committed_of(pending.writer);
+                let reader = Reader::new(pending.writer, committed, self.folder.sealer().clone());
                 self.readers.insert(pending.writer, reader);
                 self.looked = None;
             }
@@ -161,10 +162,10 @@ impl Copier {
             pending.unreadable.pop();
         }
         self.insert(pending.writer, &pending.records).await?;
-        let Some((last, _)) = pending.records.last() else { return Ok(()) };
-        self.meter.committed().insert(pending.writer, *last);
+        let Some(last) = pending.records.last().map(|last| last.seq) else { return Ok(()) };
+        self.meter.committed().insert(pending.writer, last);
         if let Some(reader) = self.readers.get_mut(&pending.writer) {
-            reader.commit(*last);
+            reader.commit(last);
         }
         let count = pending.records.len();
         self.metrics.written.inc_by(count as u64);
@@ -175,7 +176,7 @@ impl Copier {
 
     /// Inserts a batch; halves it where a record is refused for its content,
     /// until the culprit stands alone and a stub takes its place.
-    async fn insert(&mut self, writer: WriterId, records: &[Numbered]) -> Result<(), AuditError> {
+    async fn insert(&mut self, writer: WriterId, records: &[Sealed]) -> Result<(), AuditError> {
         let mut parts = vec![records];
         while let Some(part) = parts.pop() {
             match self.sink.insert(writer, part).await {
@@ -195,8 +196,9 @@ impl Copier {
 
     /// Puts a stub in a refused record's place: the same id and time, none of the text. Where
     /// even that is refused, for the id is in the table already, another id.
-    async fn insert_stub(&mut self, writer: WriterId, culprit: &Numbered, why: &str) -> Result<(), AuditError> {
-        let (seq, culprit) = culprit;
+    async fn insert_stub(&mut self, writer: WriterId, culprit: &Sealed, why: &str) -> Result<(), AuditError> {
+        let Sealed { seq, record: culprit, .. } = culprit;
+        let stub = |id| self.folder.sealer().sealed(writer, *seq, AuditRecord::stub(culprit, id));
         // A stub that is refused for its id says nothing that was not said before.
         if &*culprit.action != STAND_IN && self.set_aside.get(&writer).is_none_or(|last| last < seq) {
             log::error!("audit record {} is refused and kept in set-aside.ndjson: {why}", culprit.id);
@@ -205,12 +207,11 @@ impl Copier {
             self.metrics.set_aside.inc();
             self.set_aside.insert(writer, *seq);
         }
-        match self.sink.insert(writer, &[(*seq, AuditRecord::stub(culprit, culprit.id))]).await {
+        match self.sink.insert(writer, &[stub(culprit.id)]).await {
             Err(AuditError::Refused(_)) => {}
             done => return done,
         }
-        let stub = AuditRecord::stub(culprit, RecordId::generate());
-        match self.sink.insert(writer, &[(*seq, stub)]).await {
+        match self.sink.insert(writer, &[stub(RecordId::generate())]).await {
             Err(AuditError::Refused(why)) => {
                 Err(AuditError::Unavailable(format!("a stub of record {} is refused: {why}", culprit.id)))
             }

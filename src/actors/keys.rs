@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Algorithm, TokenError, TokenSettings};
 use crate::domain::{AccessClaims, RefreshClaims, TokenHash};
+use crate::proof::WrappingKey;
 use crate::verifier::{Verifier, validation, verify_access, verify_refresh};
 
 const PRIVATE: &str = "JWT_PRIVATE_KEY_FILE";
@@ -169,6 +170,14 @@ impl Keys {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&tag.as_ref()[..16]);
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+}
+
+impl TokenSettings {
+    /// What encrypts the audit key in the database, and what did before a change-over.
+    pub fn wrapping_keys(&self) -> (WrappingKey, Option<WrappingKey>) {
+        let wrapping = |secret| WrappingKey(derive(secret, b"audit key"));
+        (wrapping(&self.secret), self.previous_secret.as_ref().map(wrapping))
     }
 }
 

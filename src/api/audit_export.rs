@@ -159,7 +159,7 @@ fn cells(record: &AuditRecord) -> [String; FIELDS.len()] {
         record.outcome.as_str().to_owned(),
         record.duration_ms.to_string(),
         text(record.request_id.as_deref()),
-        record.metadata.to_string(),
+        record.metadata.as_str().to_owned(),
         record.source.as_str().to_owned(),
     ]
 }

@@ -14,7 +14,7 @@ use actix_web::{App, HttpServer};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use portcullis::Portcullis;
-pub use start::claim_journal;
+pub use start::{claim_journal, open_sealer};
 
 use crate::config::Config;
 use crate::store::OpenError;

@@ -11,7 +11,7 @@ use actix_web::web;
 use actix_web_prom::{PrometheusMetrics, PrometheusMetricsBuilder};
 
 use super::AppError;
-use super::start::{bootstrap, check_default_role, check_fingerprint, claim_journal};
+use super::start::{bootstrap, check_default_role, check_fingerprint, claim_journal, open_sealer};
 use crate::actors::{
     Accounts, Audit, Feed, Freshness, Keys, Lifecycle, Passwords, Rbac, RbacService, ServiceError, Tokens,
 };
@@ -114,6 +114,7 @@ impl Portcullis {
         let store = Store::open(config.store).await?;
         let keys = Keys::new(&config.tokens).map_err(|error| AppError::Configuration(error.to_string()))?;
         check_fingerprint(&store, &keys).await?;
+        let sealer = open_sealer(&store, &config.tokens).await?;
 
         let freshness = Freshness::new(config.caches.max_staleness);
         let rbac = Rbac::start(
@@ -156,7 +157,7 @@ impl Portcullis {
         let installation =
             store.installation_id().await.map_err(|error| AppError::failed("the installation's id", error))?;
         claim_journal(&config.journal.folder, installation)?;
-        let audit = Audit::start(&store, config.journal, Arc::clone(&clock), &registry, &lifecycle)
+        let audit = Audit::start(&store, config.journal, Arc::clone(&clock), sealer, &registry, &lifecycle)
             .await
             .map_err(|error| AppError::failed("the audit log can't be started", error))?;
         if !config.audit.is_enabled {

@@ -5,10 +5,11 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::AppError;
-use crate::actors::{Accounts, Keys, NewAccount, Rbac};
+use crate::actors::{Accounts, Keys, NewAccount, Rbac, TokenSettings};
 use crate::config::BootstrapAdmin;
 use crate::domain::RoleName;
 use crate::journal::{self, JournalError};
+use crate::proof::{AuditKey, Sealer};
 use crate::store::Store;
 
 pub(super) async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), AppError> {
@@ -22,6 +23,33 @@ pub(super) async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), 
         )),
         Err(error) => Err(AppError::failed("the key's fingerprint can't be compared", error)),
     }
+}
+
+/// What seals the audit log: by the installation's audit key, which the first who asks for it makes.
+///
+/// # Errors
+/// The key is encrypted under another `JWT_SECRET_KEY`, or the database is away.
+pub async fn open_sealer(store: &Store, tokens: &TokenSettings) -> Result<Sealer, AppError> {
+    let failed = |error: &dyn std::fmt::Display| AppError::failed("the audit key", error);
+    let (current, previous) = tokens.wrapping_keys();
+    let fresh = AuditKey::generate().and_then(|key| key.wrap(&current)).map_err(|error| failed(&error))?;
+    let kept = store.keep_audit_key(fresh).await.map_err(|error| failed(&error))?;
+    let key = match AuditKey::unwrap(&kept, &current) {
+        Some(key) => key,
+        None => {
+            let key = previous.and_then(|previous| AuditKey::unwrap(&kept, &previous)).ok_or_else(|| {
+                AppError::Configuration(
+                    "JWT_SECRET_KEY: the audit log of this database was begun with another key: set that one, \
+                     or name it in JWT_PREVIOUS_SECRET_KEY to change over"
+                        .into(),
+                )
+            })?;
+            let wrapped = key.wrap(&current).map_err(|error| failed(&error))?;
+            store.rewrap_audit_key(wrapped).await.map_err(|error| failed(&error))?;
+            key
+        }
+    };
+    key.sealer().map_err(|error| failed(&error))
 }
 
 /// The journal's records go to the database that they were written for, and to no other.

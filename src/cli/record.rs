@@ -9,13 +9,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::CliError;
-use crate::app::{AppError, claim_journal};
+use crate::app::{AppError, claim_journal, open_sealer};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
-use crate::domain::audit::{AuditEntry, AuditRecord, Outcome, Source, metadata_text};
+use crate::domain::audit::{AuditEntry, AuditRecord, Outcome, Source};
 use crate::domain::{RecordId, WriterId};
 use crate::journal;
-use crate::store::Store;
+use crate::proof::Sealer;
+use crate::store::{NewRecords, Store};
 
 /// One change that was made.
 pub(super) struct Recorded {
@@ -30,6 +31,7 @@ pub(super) struct Recorded {
 pub(super) struct Recorder {
     operator: Arc<str>,
     folder: PathBuf,
+    sealer: Sealer,
     is_enabled: bool,
 }
 
@@ -54,19 +56,20 @@ impl Recorder {
                 CliError::Failed(format!("nothing was changed, for it can't be recorded: {folder}: {error}"))
             })?;
         }
-        Ok((store, Self { operator: operator().into(), folder, is_enabled }))
+        let sealer = open_sealer(&store, &config.tokens).await?;
+        Ok((store, Self { operator: operator().into(), folder, sealer, is_enabled }))
     }
 
     /// The records of changes; none with `ENABLE_AUDIT_LOGGING=false`.
-    pub(super) fn records(&self, changes: Vec<Recorded>) -> Vec<AuditRecord> {
+    pub(super) fn records(&self, changes: Vec<Recorded>) -> NewRecords {
         let changes = if self.is_enabled { changes } else { Vec::new() };
-        changes.into_iter().map(|change| self.record(change)).collect()
+        let records = changes.into_iter().map(|change| self.record(change)).collect();
+        NewRecords { records, sealer: self.sealer.clone() }
     }
 
     fn record(&self, change: Recorded) -> AuditRecord {
         let id = RecordId::generate();
         let (kind, name) = change.resource;
-        let metadata = metadata_text(change.metadata).and_then(|text| serde_json::from_str(&text).ok());
         AuditRecord {
             id,
             timestamp: id.time(),
@@ -83,7 +86,7 @@ impl Recorder {
             outcome: Outcome::Success,
             duration_ms: 0,
             request_id: None,
-            metadata: metadata.unwrap_or_else(|| Value::Object(Map::new())),
+            metadata: change.metadata.into(),
             source: Source::Cli,
         }
     }
@@ -98,10 +101,9 @@ impl Recorder {
         }
         let entries: Vec<AuditEntry<'_>> = unrecorded.iter().map(entry).collect();
         let clock: SharedClock = Arc::new(SystemClock);
-        let left = journal::leave(&self.folder, &clock, &entries)
+        let left = journal::leave(&self.folder, &clock, &self.sealer, &entries)
             .map_err(|error| CliError::Failed(format!("the change was made, but not recorded: {error}")))?;
-        let numbered: Vec<_> = left.lines.into_iter().map(|line| (line.seq, line.record)).collect();
-        if let Err(error) = store.audit_sink().insert(left.writer, &numbered).await {
+        if let Err(error) = store.audit_sink(self.sealer.clone()).insert(left.writer, &left.lines).await {
             log::warn!("the audit record waits in the journal for the next start of the service: {error}");
         } else if let Err(error) = std::fs::remove_file(&left.path) {
             // It is in the database; a service would find that out and delete it.
@@ -146,7 +148,7 @@ fn entry(record: &AuditRecord) -> AuditEntry<'_> {
         outcome: record.outcome,
         duration_ms: 0,
         request_id: None,
-        metadata: Some(Cow::Owned(record.metadata.to_string())),
+        metadata: Some(Cow::Borrowed(record.metadata.as_str())),
         source: record.source,
     }
 }

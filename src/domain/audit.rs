@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::redact::redact_object;
@@ -94,6 +95,51 @@ pub fn metadata_text(metadata: Map<String, Value>) -> Option<String> {
     (!metadata.is_empty()).then(|| Value::Object(redact_object(metadata)).to_string())
 }
 
+/// A record's metadata: a JSON object as text, byte for byte as it was written, for its seal is over these bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata(Arc<str>);
+
+impl Metadata {
+    /// Any JSON.
+    ///
+    /// # Errors
+    /// It is no JSON.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).map(Self::of)
+    }
+
+    /// What was read as JSON.
+    pub fn of(json: &RawValue) -> Self {
+        Self(json.get().into())
+    }
+
+    /// What stands in the database, whatever it is by now.
+    pub fn stored(text: String) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Map<String, Value>> for Metadata {
+    fn from(metadata: Map<String, Value>) -> Self {
+        Self(metadata_text(metadata).unwrap_or_else(|| "{}".to_owned()).into())
+    }
+}
+
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<&RawValue>(&self.0) {
+            Ok(json) => json.serialize(serializer),
+            // Somebody has changed it in the database: it shows as it is.
+            Err(_) => self.0.serialize(serializer),
+        }
+    }
+}
+
 /// A record before it is written: id, time, writer and number come with the append.
 /// All text is already bounded, without NUL, and without secrets.
 #[derive(Debug, Clone)]
@@ -179,7 +225,7 @@ pub struct AuditRecord {
     pub request_id: Option<Arc<str>>,
     /// Whatever else is worth knowing.
     #[schema(value_type = Object)]
-    pub metadata: serde_json::Value,
+    pub metadata: Metadata,
     /// Where the record comes from.
     pub source: Source,
 }
@@ -215,7 +261,7 @@ impl AuditRecord {
             outcome: Outcome::Error,
             duration_ms: 0,
             request_id: None,
-            metadata: serde_json::json!({ "set_aside": why }),
+            metadata: Map::from_iter([("set_aside".to_owned(), why.into())]).into(),
             source: Source::Request,
         }
     }

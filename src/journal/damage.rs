@@ -1,6 +1,6 @@
 //! Lines that can't be read, and how many records they may have been.
 
-use super::line::Line;
+use crate::proof::Sealed;
 
 /// The least bytes of a record's line.
 const LEAST_LINE: usize = 200;
@@ -10,11 +10,11 @@ const LEAST_LINE: usize = 200;
 pub(super) struct Damage {
     pub(super) lines: Vec<Vec<u8>>,
     /// The last of them, where it is a record whose number does not fit.
-    stray: Option<Line>,
+    stray: Option<Sealed>,
 }
 
 impl Damage {
-    pub(super) fn add(&mut self, raw: &[u8], stray: Option<Line>) {
+    pub(super) fn add(&mut self, raw: &[u8], stray: Option<Sealed>) {
         self.lines.push(raw.to_vec());
         self.stray = stray;
     }
@@ -30,7 +30,7 @@ impl Damage {
     }
 
     /// The last line, if the number of the next shows that not it, but what was before it, is missing.
-    pub(super) fn take_predecessor_of(&mut self, seq: u64, next_seq: u64) -> Option<Line> {
+    pub(super) fn take_predecessor_of(&mut self, seq: u64, next_seq: u64) -> Option<Sealed> {
         let stray = self.stray.take_if(|stray| stray.seq > next_seq && stray.seq.checked_add(1) == Some(seq))?;
         self.lines.pop();
         Some(stray)

@@ -11,6 +11,7 @@ use super::sync::Syncer;
 use super::{Fsync, JournalError, JournalSettings, Reader, WorkerJournal};
 use crate::clock::SharedClock;
 use crate::domain::{RecordId, WriterId};
+use crate::proof::Sealer;
 
 /// A segment that has grown so large is followed by a new one.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -53,6 +54,7 @@ pub struct Folder(Arc<Inner>);
 struct Inner {
     settings: JournalSettings,
     clock: SharedClock,
+    sealer: Sealer,
     syncer: Option<Syncer>,
     /// The writers of this folder: those that workers have, and those of
     /// earlier runs that a worker may take over.
@@ -76,6 +78,7 @@ impl Folder {
     pub fn open(
         settings: JournalSettings,
         clock: SharedClock,
+        sealer: Sealer,
         committed: &HashMap<WriterId, u64>,
     ) -> Result<Self, JournalError> {
         make_private(&settings.folder).map_err(|error| JournalError::Write(error.to_string()))?;
@@ -103,6 +106,7 @@ impl Folder {
         Ok(Self(Arc::new(Inner {
             settings,
             clock,
+            sealer,
             syncer,
             live: Mutex::new(idle.clone()),
             idle: Mutex::new(idle),
@@ -193,7 +197,7 @@ impl Folder {
         }
         segments.retain(|_, of_writer| !of_writer.is_empty());
         for writer in segments.keys() {
-            readers.entry(*writer).or_insert_with(|| Reader::new(*writer, committed(*writer)));
+            readers.entry(*writer).or_insert_with(|| Reader::new(*writer, committed(*writer), self.0.sealer.clone()));
         }
         for (writer, reader) in readers.iter_mut() {
             reader.look_at(segments.remove(writer).unwrap_or_default());
@@ -257,6 +261,11 @@ impl Folder {
 
     pub(super) fn clock(&self) -> &SharedClock {
         &self.0.clock
+    }
+
+    /// What seals its lines.
+    pub fn sealer(&self) -> &Sealer {
+        &self.0.sealer
     }
 
     pub(super) fn syncer(&self) -> Option<&Syncer> {

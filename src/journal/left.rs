@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::JournalError;
 use super::files::segment_path;
-use super::line::{Line, parse_line, write_line};
+use super::line::{Pen, parse_line};
 use super::mint::Mint;
 use crate::clock::SharedClock;
 use crate::domain::WriterId;
 use crate::domain::audit::AuditEntry;
+use crate::proof::{Sealed, Sealer};
 
 /// Records that [`leave`] wrote.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct Left {
     /// Their writer, which writes no others.
     pub writer: WriterId,
     /// The records.
-    pub lines: Vec<Line>,
+    pub lines: Vec<Sealed>,
     /// Their segment.
     pub path: PathBuf,
 }
@@ -28,13 +29,19 @@ pub struct Left {
 ///
 /// # Errors
 /// `Write`.
-pub fn leave(folder: &Path, clock: &SharedClock, entries: &[AuditEntry<'_>]) -> Result<Left, JournalError> {
+pub fn leave(
+    folder: &Path,
+    clock: &SharedClock,
+    sealer: &Sealer,
+    entries: &[AuditEntry<'_>],
+) -> Result<Left, JournalError> {
     let fail = |error: std::io::Error| JournalError::Write(error.to_string());
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fail)?;
     let writer = WriterId::generate();
     let (mut text, mut mint) = (Vec::new(), Mint::default());
+    let mut pen = Pen::new(sealer.clone(), writer);
     for (seq, entry) in (1..).zip(entries) {
-        write_line(&mut text, seq, mint.next(clock.now()), entry)
+        pen.write(&mut text, seq, mint.next(clock.now()), entry)
             .map_err(|error| JournalError::Write(error.to_string()))?;
     }
     let path = segment_path(folder, writer, 1);

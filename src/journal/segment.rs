@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 
 use super::JournalError;
 use super::damage::Damage;
-use super::line::{Line, parse_line};
+use super::line::parse_line;
 use super::mint::following;
 use crate::domain::audit::AuditRecord;
 use crate::domain::{RecordId, WriterId};
+use crate::proof::{Fields, Sealed, Sealer};
 
 /// Lines that were read and are not in the database yet.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// In order of their numbers; for a number whose line can't be read, a record that says so.
-    pub lines: Vec<Line>,
+    pub lines: Vec<Sealed>,
     /// Whole lines that are no records, or not where their number belongs.
     pub unreadable: Vec<Vec<u8>>,
     /// Segments that end with this batch: once it is in the database, they may go.
@@ -40,6 +41,8 @@ pub struct Reader {
     /// Numbers up to this one are in the database.
     committed: u64,
     last_id: Option<RecordId>,
+    sealer: Sealer,
+    scratch: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +64,9 @@ impl Place {
 impl Reader {
     /// At the beginning of a writer's segments, of which the database has
     /// everything up to `committed`.
-    pub fn new(writer: WriterId, committed: u64) -> Self {
-        Self { writer, segments: BTreeMap::new(), place: None, committed, last_id: None }
+    pub fn new(writer: WriterId, committed: u64, sealer: Sealer) -> Self {
+        let scratch = Vec::with_capacity(1024);
+        Self { writer, segments: BTreeMap::new(), place: None, committed, last_id: None, sealer, scratch }
     }
 
     /// The writer.
@@ -175,12 +179,9 @@ impl Reader {
             }
             offset += length;
             let text = &raw[..raw.len() - 1];
-            let line = match parse_line(text) {
-                Ok(line) => line,
-                Err(_) => {
-                    damage.add(text, None);
-                    continue;
-                }
+            let Some(line) = self.parse(text) else {
+                damage.add(text, None);
+                continue;
             };
             let seq = line.seq;
             let before = damage.take_predecessor_of(seq, place.next_seq);
@@ -207,6 +208,14 @@ impl Reader {
         Ok(false)
     }
 
+    /// A record as this writer has written it: what somebody has changed is none.
+    fn parse(&mut self, text: &[u8]) -> Option<Sealed> {
+        let line = parse_line(text).ok()?;
+        let fields = Fields::of(&line.record);
+        let seal = self.sealer.seal_with(&mut self.scratch, self.writer, line.seq, &fields);
+        line.seal.is(&seal).then_some(line)
+    }
+
     /// Puts a record that says so in the place of each that is missing, and sets aside what stood there.
     fn stand_in(&mut self, path: &Path, missing: Range<u64>, damage: Damage, batch: &mut Batch) {
         let fresh = missing.start.max(self.committed + 1)..missing.end;
@@ -228,7 +237,7 @@ impl Reader {
         for seq in fresh.take(if is_each { usize::MAX } else { 1 }) {
             let id = self.last_id.map_or_else(RecordId::generate, following);
             self.last_id = Some(id);
-            batch.lines.push(Line { seq, record: AuditRecord::unreadable(id, &why) });
+            batch.lines.push(self.sealer.sealed(self.writer, seq, AuditRecord::unreadable(id, &why)));
         }
     }
 

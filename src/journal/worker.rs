@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::files::segment_path;
 use super::folder::{Folder, Progress};
-use super::line::write_line;
+use super::line::Pen;
 use super::mint::Mint;
 use super::sync::Dirty;
 use super::{Fsync, JournalError};
@@ -28,6 +28,7 @@ pub struct WorkerJournal {
 struct Inner {
     progress: Arc<Progress>,
     mint: Mint,
+    pen: Pen,
     segment: Option<Segment>,
     next_seq: u64,
     buffer: Vec<u8>,
@@ -62,6 +63,7 @@ impl WorkerJournal {
         let inner = Inner {
             next_seq: progress.written() + 1,
             mint: Mint::after(progress.last_id()),
+            pen: Pen::new(folder.sealer().clone(), progress.writer),
             progress,
             segment: None,
             buffer: Vec::with_capacity(64 << 10),
@@ -88,7 +90,7 @@ impl WorkerJournal {
         let mut guard = self.inner.borrow_mut();
         let inner = &mut *guard;
         let stamp = inner.mint.next(self.folder.clock().now());
-        if let Err(error) = write_line(&mut inner.buffer, inner.next_seq, stamp, entry) {
+        if let Err(error) = inner.pen.write(&mut inner.buffer, inner.next_seq, stamp, entry) {
             return Append::refused(JournalError::Write(error.to_string()));
         }
         inner.next_seq += 1;

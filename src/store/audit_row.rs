@@ -5,16 +5,15 @@ use diesel::result::Error as DieselError;
 
 use super::schema::audit_logs;
 use super::types::{DbId, DbTime};
-use crate::domain::audit::{AuditRecord, Outcome, Source};
-
-/// A record with its number in its writer's sequence.
-pub type Numbered = (u64, AuditRecord);
+use crate::domain::audit::{AuditRecord, Metadata, Outcome, Source};
+use crate::proof::{Mac, Sealed, Sealer};
 
 /// A record as it is inserted; the text is borrowed.
 pub(super) struct NewRow<'a> {
     pub(super) id: DbId,
     pub(super) writer_id: DbId,
     pub(super) seq: i64,
+    pub(super) hash: Mac,
     pub(super) timestamp: DbTime,
     pub(super) user_id: Option<DbId>,
     pub(super) username: Option<&'a str>,
@@ -29,16 +28,18 @@ pub(super) struct NewRow<'a> {
     pub(super) outcome: &'static str,
     pub(super) duration_ms: i32,
     pub(super) request_id: Option<&'a str>,
-    pub(super) metadata: String,
+    pub(super) metadata: &'a str,
     pub(super) source: &'static str,
 }
 
 impl<'a> NewRow<'a> {
-    pub(super) fn of(writer_id: DbId, (seq, record): &'a Numbered) -> Self {
+    /// `hash`: the record's link in the writer's chain.
+    pub(super) fn of(writer_id: DbId, Sealed { seq, record, .. }: &'a Sealed, hash: Mac) -> Self {
         Self {
             id: record.id.into(),
             writer_id,
             seq: i64::try_from(*seq).unwrap_or(i64::MAX),
+            hash,
             timestamp: record.timestamp.into(),
             user_id: record.user_id.map(Into::into),
             username: record.username.as_deref(),
@@ -53,7 +54,7 @@ impl<'a> NewRow<'a> {
             outcome: record.outcome.as_str(),
             duration_ms: i32::try_from(record.duration_ms).unwrap_or(i32::MAX),
             request_id: record.request_id.as_deref(),
-            metadata: record.metadata.to_string(),
+            metadata: record.metadata.as_str(),
             source: record.source.as_str(),
         }
     }
@@ -64,10 +65,43 @@ pub(super) const NOT_OURS: DieselError = DieselError::RollbackTransaction;
 
 /// Splits a batch after the number that the database has: the id of the last record up to it, which must be
 /// there then, and the records that come after it.
-pub(super) fn split(records: &[Numbered], last: i64) -> (Option<DbId>, &[Numbered]) {
+pub(super) fn split(records: &[Sealed], last: i64) -> (Option<DbId>, &[Sealed]) {
     let last = u64::try_from(last).unwrap_or(0);
-    let (known, fresh) = records.split_at(records.partition_point(|(seq, _)| *seq <= last));
-    (known.last().map(|(_, record)| record.id.into()), fresh)
+    let (known, fresh) = records.split_at(records.partition_point(|record| record.seq <= last));
+    (known.last().map(|known| known.record.id.into()), fresh)
+}
+
+/// How far a writer has come in the database: the number and the hash of its last record there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainEnd {
+    /// The number; 0 before the first.
+    pub seq: u64,
+    /// The hash.
+    pub hash: Mac,
+}
+
+impl ChainEnd {
+    /// Before the first record.
+    pub(super) const START: Self = Self { seq: 0, hash: Mac::START };
+
+    pub(super) fn of(seq: i64, hash: Option<Vec<u8>>) -> Self {
+        let hash = hash.and_then(|hash| Mac::try_from(hash.as_slice()).ok()).unwrap_or(Mac::START);
+        Self { seq: u64::try_from(seq).unwrap_or(0), hash }
+    }
+
+    /// The rows of records that follow, and where the chain ends with them.
+    pub(super) fn extend<'a>(self, sealer: &Sealer, writer: DbId, records: &'a [Sealed]) -> (Vec<NewRow<'a>>, Self) {
+        let mut end = self;
+        let rows = records.iter().map(|sealed| {
+            end = Self { seq: sealed.seq, hash: sealer.link(&end.hash, &sealed.seal) };
+            NewRow::of(writer, sealed, end.hash)
+        });
+        (rows.collect(), end)
+    }
+
+    pub(super) fn number(self) -> i64 {
+        i64::try_from(self.seq).unwrap_or(i64::MAX)
+    }
 }
 
 #[derive(Queryable, Selectable)]
@@ -110,7 +144,7 @@ impl From<AuditRow> for AuditRecord {
             outcome: Outcome::parse(&row.outcome),
             duration_ms: u32::try_from(row.duration_ms).unwrap_or(0),
             request_id: row.request_id.map(Into::into),
-            metadata: serde_json::from_str(&row.metadata).unwrap_or_default(),
+            metadata: Metadata::stored(row.metadata),
             source: Source::parse(&row.source),
         }
     }

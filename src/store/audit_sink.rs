@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::audit_row::Numbered;
+use super::audit_row::ChainEnd;
 use super::connect;
 use super::migrate::audit_path;
 use super::pool::Pools;
@@ -21,6 +21,7 @@ use super::settings::Database;
 use super::types::DbId;
 use super::{Store, StoreError, audit_postgres, audit_sqlite};
 use crate::domain::WriterId;
+use crate::proof::{Sealed, Sealer};
 
 /// Why a batch is not in the database.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum AuditError {
 pub struct AuditSink {
     pools: Arc<Pools>,
     connection: Option<Connection>,
+    sealer: Sealer,
+    /// Where the chains end, as far as is known.
+    ends: HashMap<WriterId, ChainEnd>,
 }
 
 enum Connection {
@@ -50,8 +54,8 @@ enum Connection {
 
 impl Store {
     /// What writes the audit log.
-    pub fn audit_sink(&self) -> AuditSink {
-        AuditSink { pools: Arc::clone(&self.pools), connection: None }
+    pub fn audit_sink(&self, sealer: Sealer) -> AuditSink {
+        AuditSink { pools: Arc::clone(&self.pools), connection: None, sealer, ends: HashMap::new() }
     }
 }
 
@@ -70,20 +74,22 @@ impl AuditSink {
         Ok(rows.into_iter().map(|(writer, seq)| (writer.into(), u64::try_from(seq).unwrap_or(0))).collect())
     }
 
-    /// Writes what the database does not have yet of these records, in one
+    /// Writes what the database does not have yet of these records, each linked to the one before, in one
     /// transaction that also moves the writer's number: a repeat adds nothing.
     ///
     /// # Errors
     /// `Refused`: a record's content; `Fenced`: somebody else writes as this writer; `Unavailable`:
     /// anything else. Nothing is written then.
-    pub async fn insert(&mut self, writer: WriterId, records: &[Numbered]) -> Result<(), AuditError> {
-        let Some((last, _)) = records.last() else { return Ok(()) };
-        let last = i64::try_from(*last).unwrap_or(i64::MAX);
+    pub async fn insert(&mut self, writer: WriterId, records: &[Sealed]) -> Result<(), AuditError> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let timeout = self.pools.settings.timeout;
+        let (sealer, end) = (self.sealer.clone(), self.ends.remove(&writer));
         let inserted = match self.connect().await? {
-            Connection::Sqlite(connection) => audit_sqlite::insert(connection, writer, records, last),
+            Connection::Sqlite(connection) => audit_sqlite::insert(connection, &sealer, writer, records),
             Connection::Postgres(connection) => {
-                let work = audit_postgres::insert(connection, writer, records, last);
+                let work = audit_postgres::insert(connection, &sealer, writer, records, end);
                 match tokio::time::timeout(timeout * 4, work).await {
                     Ok(inserted) => inserted,
                     Err(_) => {
@@ -93,7 +99,8 @@ impl AuditSink {
                 }
             }
         };
-        inserted.map_err(|error| {
+        let inserted = inserted.map(|end| self.ends.insert(writer, end));
+        inserted.map(drop).map_err(|error| {
             let error = match error {
                 DieselError::RollbackTransaction => AuditError::Fenced(writer),
                 error => classify(&error),

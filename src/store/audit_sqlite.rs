@@ -4,21 +4,22 @@
 
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer, Nullable, SmallInt, Text};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text};
 use diesel::sqlite::Sqlite;
 
-use super::audit_row::{NOT_OURS, NewRow, Numbered, split};
+use super::audit_row::{ChainEnd, NOT_OURS, NewRow, split};
 use super::schema::{audit_logs, audit_writers};
 use super::types::{DbId, Id, Instant};
 use crate::domain::WriterId;
+use crate::proof::{Sealed, Sealer};
 
 /// See [`super::AuditSink::insert`].
 pub(super) fn insert(
     connection: &mut SqliteConnection,
+    sealer: &Sealer,
     writer: WriterId,
-    records: &[Numbered],
-    last: i64,
-) -> QueryResult<()> {
+    records: &[Sealed],
+) -> QueryResult<ChainEnd> {
     let writer = DbId::from(writer);
     connection.immediate_transaction(|connection| {
         diesel::insert_into(audit_writers::table)
@@ -26,16 +27,18 @@ pub(super) fn insert(
             .on_conflict_do_nothing()
             .execute(connection)?;
         let row = audit_writers::table.find(writer);
-        let committed: i64 = row.select(audit_writers::last_seq).first(connection)?;
-        let (known, fresh) = split(records, committed);
+        let (last, hash) = row.select((audit_writers::last_seq, audit_writers::last_hash)).first(connection)?;
+        let (known, fresh) = split(records, last);
         if let Some(id) = known {
             audit_logs::table.find(id).select(audit_logs::seq).first::<i64>(connection).optional()?.ok_or(NOT_OURS)?;
         }
-        for record in fresh {
-            NewRow::of(writer, record).execute(connection)?;
+        let (rows, end) = ChainEnd::of(last, hash).extend(sealer, writer, fresh);
+        for new in rows {
+            new.execute(connection)?;
         }
-        diesel::update(row).set(audit_writers::last_seq.eq(last.max(committed))).execute(connection)?;
-        Ok(())
+        let moved = (audit_writers::last_seq.eq(end.number()), audit_writers::last_hash.eq(end.hash.0.as_slice()));
+        diesel::update(row).set(moved).execute(connection)?;
+        Ok(end)
     })
 }
 
@@ -52,20 +55,21 @@ impl diesel::RunQueryDsl<SqliteConnection> for NewRow<'_> {}
 impl QueryFragment<Sqlite> for NewRow<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(
-            "INSERT INTO audit_logs (id, writer_id, seq, timestamp, user_id, username, action, resource_type, \
+            "INSERT INTO audit_logs (id, writer_id, seq, hash, timestamp, user_id, username, action, resource_type, \
              resource_id, ip_address, user_agent, request_method, request_path, response_status, outcome, duration_ms, \
              request_id, metadata, source) VALUES (",
         );
         out.push_bind_param::<Id, _>(&self.id)?;
         macro_rules! bind {
-            ($($kind:ty: $field:ident),* $(,)?) => {$(
+            ($($kind:ty: $($field:tt).+),* $(,)?) => {$(
                 out.push_sql(", ");
-                out.push_bind_param::<$kind, _>(&self.$field)?;
+                out.push_bind_param::<$kind, _>(&self.$($field).+)?;
             )*};
         }
         bind! {
             Id: writer_id,
             BigInt: seq,
+            Binary: hash.0,
             Instant: timestamp,
             Nullable<Id>: user_id,
             Nullable<Text>: username,

@@ -9,6 +9,7 @@ use super::schema::settings;
 use super::{Store, StoreError, StoreResult};
 
 const KEY_FINGERPRINT: &str = "jwt_secret_fingerprint";
+const AUDIT_KEY: &str = "audit_key";
 const INSTALLATION: &str = "installation_id";
 
 pub(super) trait KeptStatements: Send {
@@ -47,8 +48,7 @@ macro_rules! kept_statements {
 kept_statements!(super::connect::AsyncSqlite, diesel_async::AsyncPgConnection);
 
 async fn claim<C: KeptStatements>(conn: &mut C, current: [u8; 32], previous: Option<[u8; 32]>) -> StoreResult<bool> {
-    conn.keep_first(KEY_FINGERPRINT, &current).await?;
-    let kept = conn.find_kept(KEY_FINGERPRINT).await?;
+    let kept = keep(conn, KEY_FINGERPRINT, &current).await?;
     if kept == current {
         return Ok(true);
     }
@@ -59,9 +59,17 @@ async fn claim<C: KeptStatements>(conn: &mut C, current: [u8; 32], previous: Opt
     Ok(true)
 }
 
+async fn keep<C: KeptStatements>(conn: &mut C, name: &str, first: &[u8]) -> StoreResult<Vec<u8>> {
+    conn.keep_first(name, first).await?;
+    Ok(conn.find_kept(name).await?)
+}
+
+async fn replace<C: KeptStatements>(conn: &mut C, name: &str, value: &[u8]) -> StoreResult<()> {
+    Ok(conn.replace(name, value).await?)
+}
+
 async fn identify<C: KeptStatements>(conn: &mut C) -> StoreResult<Uuid> {
-    conn.keep_first(INSTALLATION, Uuid::now_v7().as_bytes()).await?;
-    let kept = conn.find_kept(INSTALLATION).await?;
+    let kept = keep(conn, INSTALLATION, Uuid::now_v7().as_bytes()).await?;
     Uuid::from_slice(&kept).map_err(|error| StoreError::Unavailable(format!("the installation's id: {error}")))
 }
 
@@ -74,6 +82,25 @@ impl Store {
     pub async fn claim_key_fingerprint(&self, current: [u8; 32], previous: Option<[u8; 32]>) -> StoreResult<bool> {
         let pools = self.pools.clone();
         self.pools.run(async move { transaction!(pools, |conn| claim(conn, current, previous)) }).await
+    }
+
+    /// The audit key as it is kept, encrypted: the first one that ever was.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn keep_audit_key(&self, fresh: Vec<u8>) -> StoreResult<Vec<u8>> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { transaction!(pools, |conn| keep(conn, AUDIT_KEY, &fresh)) }).await
+    }
+
+    /// Keeps the same audit key, encrypted under another key.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn rewrap_audit_key(&self, wrapped: Vec<u8>) -> StoreResult<()> {
+        let pools = self.pools.clone();
+        let work = async move { transaction!(pools, |conn| replace(conn, AUDIT_KEY, &wrapped)) };
+        self.pools.run(work).await
     }
 
     /// Which database this is, wherever it is moved to: made by the first who asks.

@@ -33,10 +33,11 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-pub use audit_row::Numbered;
+pub use audit_row::ChainEnd;
 pub use audit_sink::{AuditError, AuditSink};
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
+pub use recorded::NewRecords;
 pub use settings::{Database, StoreSettings};
 
 use crate::domain::audit::AuditRecord;

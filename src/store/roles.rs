@@ -3,8 +3,7 @@
 use super::change::{Change, Noted, Statements, users_manage};
 use super::pool::{snapshot, transaction};
 use super::role_statements::RoleStatements;
-use super::{Applied, Misfit, Store, StoreResult};
-use crate::domain::audit::AuditRecord;
+use super::{Applied, Misfit, NewRecords, Store, StoreResult};
 use crate::domain::{
     Authority, Denial, PolicyChange, PolicyDraft, PolicyEffect, PolicyError, RoleName, Timestamp, UserId,
 };
@@ -67,7 +66,7 @@ async fn apply_policy<C: Statements>(
     wanted: &PolicyDraft,
     prunes: bool,
     default_role: &RoleName,
-    records: impl FnOnce(&[PolicyChange], &[PolicyEffect]) -> Vec<AuditRecord> + Send,
+    records: impl FnOnce(&[PolicyChange], &[PolicyEffect]) -> NewRecords + Send,
     now: Timestamp,
 ) -> StoreResult<Result<Applied, Misfit>> {
     let change = Change::begin(conn, &Authority::System, &users_manage()?).await?;
@@ -188,7 +187,7 @@ impl Store {
         &self,
         wanted: PolicyDraft,
         prunes: bool,
-        records: impl FnOnce(&[PolicyChange], &[PolicyEffect]) -> Vec<AuditRecord> + Send + 'static,
+        records: impl FnOnce(&[PolicyChange], &[PolicyEffect]) -> NewRecords + Send + 'static,
         now: Timestamp,
     ) -> StoreResult<Result<Applied, Misfit>> {
         let pools = self.pools.clone();

@@ -6,7 +6,7 @@ use super::change::{Change, Noted, Statements, users_manage};
 use super::pool::{read, transaction, write};
 use super::sessions::end_in_order;
 use super::user_statements::{UserInsert, UserStatements, UserUpdate};
-use super::{Clock, Credentials, NewUser, Store, StoreError, StoreResult};
+use super::{Clock, Credentials, NewRecords, NewUser, Store, StoreError, StoreResult};
 use crate::domain::audit::AuditRecord;
 use crate::domain::{
     Authority, Denial, Needed, Page, PolicyError, RoleName, SessionEnd, SessionId, Slice, Timestamp, User, UserChange,
@@ -42,7 +42,7 @@ async fn create<C: Statements>(conn: &mut C, new: &NewUser, by: Option<UserId>) 
 async fn create_recorded<C: Statements>(
     conn: &mut C,
     new: &NewUser,
-    records: Vec<AuditRecord>,
+    records: NewRecords,
 ) -> StoreResult<(User, Vec<AuditRecord>)> {
     let user = create(conn, new, None).await?;
     Ok((user, conn.record(records).await?))
@@ -187,7 +187,7 @@ impl Store {
     pub async fn create_user_recorded(
         &self,
         new: NewUser,
-        records: Vec<AuditRecord>,
+        records: NewRecords,
     ) -> StoreResult<(User, Vec<AuditRecord>)> {
         let pools = self.pools.clone();
         self.pools.run(async move { transaction!(pools, |conn| create_recorded(conn, &new, records)) }).await
