@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::audit::AuditRecord;
+use crate::domain::audit::{AuditRecord, STAND_IN};
 use crate::domain::{RecordId, WriterId};
 use crate::journal::{Batch, Folder, Progress, Reader};
 use crate::metrics::AuditMetrics;
@@ -17,9 +17,6 @@ const BATCH: usize = 2000;
 
 /// How often other processes' segments are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-
-/// What a record that stands in for another one is called.
-const STAND_IN: &str = "SET_ASIDE";
 
 /// Copies segments to the database.
 pub(super) struct Copier {

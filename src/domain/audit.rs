@@ -95,6 +95,12 @@ pub fn metadata_text(metadata: Map<String, Value>) -> Option<String> {
     (!metadata.is_empty()).then(|| Value::Object(redact_object(metadata)).to_string())
 }
 
+/// What a record that stands in for others is called.
+pub const STAND_IN: &str = "SET_ASIDE";
+
+/// Under which key of its metadata it says why.
+pub const SET_ASIDE: &str = "set_aside";
+
 /// A record's metadata: a JSON object as text, byte for byte as it was written, for its seal is over these bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata(Arc<str>);
@@ -243,6 +249,14 @@ impl AuditRecord {
         }
     }
 
+    /// What stands in the log in the place of several that are missing from the journal.
+    pub fn missing(id: RecordId, first: u64, last: u64) -> Self {
+        let numbers = [("first", first), ("last", last)].map(|(key, number)| (key.to_owned(), number.into()));
+        let why = format!("{} records are missing from the journal", last - first + 1);
+        let metadata = Map::from_iter(numbers.into_iter().chain([(SET_ASIDE.to_owned(), why.into())]));
+        Self { metadata: metadata.into(), ..Self::unreadable(id, "") }
+    }
+
     /// What stands in the log where the journal had a record that can't be read.
     pub fn unreadable(id: RecordId, why: &str) -> Self {
         Self {
@@ -250,7 +264,7 @@ impl AuditRecord {
             timestamp: id.time(),
             user_id: None,
             username: None,
-            action: "SET_ASIDE".into(),
+            action: STAND_IN.into(),
             resource_type: None,
             resource_id: None,
             ip_address: None,
@@ -261,7 +275,7 @@ impl AuditRecord {
             outcome: Outcome::Error,
             duration_ms: 0,
             request_id: None,
-            metadata: Map::from_iter([("set_aside".to_owned(), why.into())]).into(),
+            metadata: Map::from_iter([(SET_ASIDE.to_owned(), why.into())]).into(),
             source: Source::Request,
         }
     }

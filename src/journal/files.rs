@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::JournalError;
-use super::line::parse_line;
+use super::line::Checker;
 use crate::domain::{RecordId, WriterId};
 
 /// How long a start waits for a process that is still draining.
@@ -124,11 +124,14 @@ pub(super) fn remember_writer(folder: &Path, writer: WriterId) -> Result<(), Jou
 }
 
 /// The last number in a writer's files, and the id of the last record that can be read there.
-pub(super) fn last_in_files(segments: &BTreeMap<u64, PathBuf>) -> Result<(u64, Option<RecordId>), JournalError> {
+pub(super) fn last_in_files(
+    segments: &BTreeMap<u64, PathBuf>,
+    checker: &mut Checker,
+) -> Result<(u64, Option<RecordId>), JournalError> {
     let mut last = None;
     for (first, path) in segments.iter().rev() {
-        let found =
-            last_of(path, *first).map_err(|error| JournalError::Read(format!("{}: {error}", path.display())))?;
+        let found = last_of(path, *first, checker)
+            .map_err(|error| JournalError::Read(format!("{}: {error}", path.display())))?;
         let (seq, id) = *last.get_or_insert(found);
         // An empty segment: the one before it has the id.
         if let Some(id) = id.or(found.1) {
@@ -139,7 +142,7 @@ pub(super) fn last_in_files(segments: &BTreeMap<u64, PathBuf>) -> Result<(u64, O
 }
 
 /// The last number in a segment, also where its line can't be read, and the last id that can be.
-fn last_of(path: &Path, first: u64) -> std::io::Result<(u64, Option<RecordId>)> {
+fn last_of(path: &Path, first: u64, checker: &mut Checker) -> std::io::Result<(u64, Option<RecordId>)> {
     /// More than the longest line.
     const TAIL: u64 = 1 << 20;
     let mut file = File::open(path)?;
@@ -155,7 +158,7 @@ fn last_of(path: &Path, first: u64) -> std::io::Result<(u64, Option<RecordId>)> 
     // From the last line backwards; what stands behind the last newline is empty.
     let lines = tail[..end].split(|byte| *byte == b'\n').rev().skip(1);
     for (after, line) in lines.enumerate() {
-        if let Ok(line) = parse_line(line) {
+        if let Some(line) = checker.parse(line) {
             return Ok((line.seq + after as u64, Some(line.record.id)));
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::files::{known_writers, last_in_files, lock, make_private, parse_name, remember_writer, segments};
+use super::line::Checker;
 use super::sync::Syncer;
 use super::{Fsync, JournalError, JournalSettings, Reader, WorkerJournal};
 use crate::clock::SharedClock;
@@ -91,7 +92,7 @@ impl Folder {
         let mut idle = Vec::new();
         for writer in known_writers(&settings.folder)? {
             let (in_files, last_id) = match segments.get(&writer) {
-                Some(segments) => last_in_files(segments)?,
+                Some(segments) => last_in_files(segments, &mut Checker::new(sealer.clone(), writer))?,
                 None => (0, None),
             };
             let in_database = committed.get(&writer).copied().unwrap_or(0);

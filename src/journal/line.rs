@@ -171,7 +171,7 @@ fn without_nul<'a>(entry: &'a AuditEntry<'_>) -> AuditEntry<'a> {
 ///
 /// # Errors
 /// It is no record.
-pub fn parse_line(line: &[u8]) -> Result<Sealed, serde_json::Error> {
+pub(super) fn parse_line(line: &[u8]) -> Result<Sealed, serde_json::Error> {
     let shape: Shape<'_> = serde_json::from_slice(line)?;
     let shared = |text: Option<Cow<'_, str>>| text.map(Into::into);
     Ok(Sealed {
@@ -199,13 +199,39 @@ pub fn parse_line(line: &[u8]) -> Result<Sealed, serde_json::Error> {
     })
 }
 
+/// Reads the lines of one writer.
+#[derive(Debug)]
+pub(super) struct Checker {
+    sealer: Sealer,
+    writer: WriterId,
+    scratch: Vec<u8>,
+}
+
+impl Checker {
+    pub(super) fn new(sealer: Sealer, writer: WriterId) -> Self {
+        Self { sealer, writer, scratch: Vec::with_capacity(1024) }
+    }
+
+    /// A record as this writer has written it: what somebody has changed, or brought here, is none.
+    pub(super) fn parse(&mut self, line: &[u8]) -> Option<Sealed> {
+        let line = parse_line(line).ok()?;
+        let fields = Fields::of(&line.record);
+        let seal = self.sealer.seal_with(&mut self.scratch, self.writer, line.seq, &fields);
+        line.seal.is(&seal).then_some(line)
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
     use crate::proof::AuditKey;
 
+    /// Of the same key each time, for what is written is read again.
     pub(crate) fn sealer() -> Sealer {
-        AuditKey::generate().unwrap().sealer().unwrap()
+        static KEY: OnceLock<AuditKey> = OnceLock::new();
+        KEY.get_or_init(|| AuditKey::generate().unwrap()).sealer().unwrap()
     }
 
     fn pen() -> Pen {

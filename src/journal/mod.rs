@@ -21,7 +21,6 @@ mod worker;
 pub use files::claim;
 pub use folder::{Folder, Progress};
 pub use left::{Left, leave};
-pub use line::parse_line;
 pub use segment::{Batch, Reader};
 pub use settings::{Fsync, JournalSettings};
 pub use worker::{Append, WorkerJournal};

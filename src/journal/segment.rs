@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::JournalError;
 use super::damage::Damage;
-use super::line::parse_line;
+use super::line::Checker;
 use super::mint::following;
 use crate::domain::audit::AuditRecord;
 use crate::domain::{RecordId, WriterId};
-use crate::proof::{Fields, Sealed, Sealer};
+use crate::proof::{Sealed, Sealer};
 
 /// Lines that were read and are not in the database yet.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ pub struct Reader {
     committed: u64,
     last_id: Option<RecordId>,
     sealer: Sealer,
-    scratch: Vec<u8>,
+    checker: Checker,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,8 +65,8 @@ impl Reader {
     /// At the beginning of a writer's segments, of which the database has
     /// everything up to `committed`.
     pub fn new(writer: WriterId, committed: u64, sealer: Sealer) -> Self {
-        let scratch = Vec::with_capacity(1024);
-        Self { writer, segments: BTreeMap::new(), place: None, committed, last_id: None, sealer, scratch }
+        let checker = Checker::new(sealer.clone(), writer);
+        Self { writer, segments: BTreeMap::new(), place: None, committed, last_id: None, sealer, checker }
     }
 
     /// The writer.
@@ -179,41 +179,25 @@ impl Reader {
             }
             offset += length;
             let text = &raw[..raw.len() - 1];
-            let Some(line) = self.parse(text) else {
-                damage.add(text, None);
+            // A line whose number was read before is a copy, or was moved.
+            let Some(line) = self.checker.parse(text).filter(|line| line.seq >= place.next_seq) else {
+                damage.add(text);
                 continue;
             };
             let seq = line.seq;
-            let before = damage.take_predecessor_of(seq, place.next_seq);
-            let first = before.as_ref().map_or(seq, |before| before.seq);
-            let missing = first.checked_sub(place.next_seq);
-            if before.is_none() && !missing.is_some_and(|missing| damage.has_room_for(missing)) {
-                damage.add(text, Some(line));
-                continue;
+            self.stand_in(path, place.next_seq..seq.min(limit.saturating_add(1)), std::mem::take(&mut damage), batch);
+            if seq > limit {
+                // What a torn write left: its numbers were given again.
+                return Ok(true);
             }
-            self.stand_in(path, place.next_seq..first.min(limit.saturating_add(1)), std::mem::take(&mut damage), batch);
-            for line in before.into_iter().chain([line]) {
-                if line.seq > limit {
-                    // What a torn write left: its numbers were given again.
-                    return Ok(true);
-                }
-                self.last_id = Some(line.record.id);
-                if line.seq > self.committed {
-                    batch.lines.push(line);
-                }
+            self.last_id = Some(line.record.id);
+            if seq > self.committed {
+                batch.lines.push(line);
             }
             place = Place { first: place.first, offset, next_seq: seq + 1 };
             self.place = Some(place);
         }
         Ok(false)
-    }
-
-    /// A record as this writer has written it: what somebody has changed is none.
-    fn parse(&mut self, text: &[u8]) -> Option<Sealed> {
-        let line = parse_line(text).ok()?;
-        let fields = Fields::of(&line.record);
-        let seal = self.sealer.seal_with(&mut self.scratch, self.writer, line.seq, &fields);
-        line.seal.is(&seal).then_some(line)
     }
 
     /// Puts a record that says so in the place of each that is missing, and sets aside what stood there.
@@ -228,16 +212,20 @@ impl Reader {
         }
         let count = fresh.end - fresh.start;
         log::error!("{}: {count} audit records from number {} on can't be read", path.display(), fresh.start);
-        let is_each = damage.has_room_for(count);
-        let why = match is_each {
-            true => "a line of the journal can't be read".to_owned(),
-            false => format!("{count} records from number {} on are missing from the journal", fresh.start),
+        // One for each line, or one for all that were cut out.
+        let (each, last) = match damage.has_room_for(count) {
+            true => (fresh, None),
+            false => (fresh.start..fresh.start + 1, Some(fresh.end - 1)),
         };
         batch.unreadable.extend(damage.lines);
-        for seq in fresh.take(if is_each { usize::MAX } else { 1 }) {
+        for seq in each {
             let id = self.last_id.map_or_else(RecordId::generate, following);
             self.last_id = Some(id);
-            batch.lines.push(self.sealer.sealed(self.writer, seq, AuditRecord::unreadable(id, &why)));
+            let record = match last {
+                Some(last) => AuditRecord::missing(id, seq, last),
+                None => AuditRecord::unreadable(id, "a line of the journal can't be read"),
+            };
+            batch.lines.push(self.sealer.sealed(self.writer, seq, record));
         }
     }
 

@@ -6,14 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::segment_path;
-use super::line::tests::entry;
+use super::line::Pen;
+use super::line::tests::{entry, sealer};
 use super::*;
 use crate::clock::{MockClock, SharedClock};
 use crate::domain::{RecordId, Timestamp, WriterId};
+use crate::proof::Sealed;
 
 fn open(path: &Path, committed: &HashMap<WriterId, u64>, max_bytes: u64) -> Folder {
     let settings = JournalSettings { folder: path.to_owned(), fsync: Fsync::Always, max_bytes, keep_segments: 0 };
-    Folder::open(settings, clock_at(1_700_000_000_000), committed).unwrap()
+    Folder::open(settings, clock_at(1_700_000_000_000), sealer(), committed).unwrap()
 }
 
 fn clock_at(millis: i64) -> SharedClock {
@@ -22,11 +24,11 @@ fn clock_at(millis: i64) -> SharedClock {
 
 fn open_at(path: &Path, millis: i64) -> Folder {
     let settings = JournalSettings { folder: path.to_owned(), fsync: Fsync::No, max_bytes: 0, keep_segments: 0 };
-    Folder::open(settings, clock_at(millis), &HashMap::new()).unwrap()
+    Folder::open(settings, clock_at(millis), sealer(), &HashMap::new()).unwrap()
 }
 
 /// All that is in the folder, as the audit writer reads it.
-fn read_all(folder: &Folder) -> Vec<Line> {
+fn read_all(folder: &Folder) -> Vec<Sealed> {
     let mut readers = BTreeMap::new();
     folder.look(&mut readers, |_| 0).unwrap();
     let live = folder.live();
@@ -122,7 +124,7 @@ async fn a_journal_at_its_limit_takes_no_more() {
 async fn what_another_process_leaves_is_read_to_its_end_and_may_go() {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    let left = leave(home.path(), folder.clock(), &[entry("CREATE_USER")]).unwrap();
+    let left = leave(home.path(), folder.clock(), folder.sealer(), &[entry("CREATE_USER")]).unwrap();
     let mut readers = BTreeMap::new();
     folder.look(&mut readers, |_| 0).unwrap();
     let reader = readers.get_mut(&left.writer).unwrap();
@@ -185,8 +187,9 @@ async fn a_full_journal_takes_more_once_its_closed_segments_are_in_the_database(
 async fn closed_segments_stay_for_shippers_and_are_not_read_again() {
     let home = tempfile::tempdir().unwrap();
     let settings = JournalSettings { folder: home.path().to_owned(), fsync: Fsync::No, max_bytes: 0, keep_segments: 2 };
-    let folder = Folder::open(settings, clock_at(1_700_000_000_000), &HashMap::new()).unwrap();
-    let left: Vec<_> = (0..3).map(|_| leave(home.path(), folder.clock(), &[entry("A")]).unwrap()).collect();
+    let folder = Folder::open(settings, clock_at(1_700_000_000_000), sealer(), &HashMap::new()).unwrap();
+    let left: Vec<_> =
+        (0..3).map(|_| leave(home.path(), folder.clock(), folder.sealer(), &[entry("A")]).unwrap()).collect();
     let mut readers = BTreeMap::new();
     for _ in 0..5 {
         folder.look(&mut readers, |_| 0).unwrap();
@@ -204,15 +207,20 @@ async fn closed_segments_stay_for_shippers_and_are_not_read_again() {
 fn read_left(lines: &[&str]) -> (Vec<(u64, String)>, Vec<Vec<u8>>) {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    let left = leave(home.path(), folder.clock(), &[entry("A")]).unwrap();
+    let left = leave(home.path(), folder.clock(), folder.sealer(), &[entry("A")]).unwrap();
     let good = std::fs::read_to_string(&left.path).unwrap();
-    let text: String = lines
-        .iter()
-        .map(|line| match line.parse::<u64>() {
-            Ok(seq) => good.replace("\"seq\":1", &format!("\"seq\":{seq}")),
-            Err(_) => format!("{line}\n"),
-        })
-        .collect();
+    let mut pen = Pen::new(sealer(), left.writer);
+    let mut text = Vec::new();
+    for line in lines {
+        match (line.parse::<u64>(), line.strip_prefix("changed to ")) {
+            (Ok(seq), _) => {
+                let id = RecordId::generate();
+                pen.write(&mut text, seq, (id, id.time()), &entry("A")).unwrap();
+            }
+            (_, Some(seq)) => text.extend(good.replace("\"seq\":1", &format!("\"seq\":{seq}")).bytes()),
+            _ => text.extend(format!("{line}\n").bytes()),
+        }
+    }
     std::fs::write(&left.path, text).unwrap();
     let mut readers = BTreeMap::new();
     folder.look(&mut readers, |_| 0).unwrap();
@@ -233,7 +241,17 @@ fn a_line_that_is_no_record_is_kept_apart_and_one_that_says_so_stands_in_for_it(
 
 #[test]
 fn a_number_that_was_changed_hides_no_other_record() {
-    let (found, unreadable) = read_left(&["1", "92", "3", "4"]);
+    let (found, unreadable) = read_left(&["1", "changed to 92", "3", "4"]);
+    assert_eq!(found, lines(&[(1, "A"), (2, "SET_ASIDE"), (3, "A"), (4, "A")]));
+    assert_eq!(unreadable.len(), 1);
+}
+
+#[test]
+fn what_was_put_in_or_moved_is_kept_apart() {
+    let (found, unreadable) = read_left(&["1", "changed to 2", "2", "1", "3"]);
+    assert_eq!(found, lines(&[(1, "A"), (2, "A"), (3, "A")]));
+    assert_eq!(unreadable.len(), 2);
+    let (found, unreadable) = read_left(&["1", "3", "2", "4"]);
     assert_eq!(found, lines(&[(1, "A"), (2, "SET_ASIDE"), (3, "A"), (4, "A")]));
     assert_eq!(unreadable.len(), 1);
 }
