@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["domain", "proof"]),
     ("actors", &["domain", "clock", "metrics", "verifier", "proof", "journal", "store"]),
     ("guard", &["domain", "clock", "metrics", "verifier", "actors", "problem"]),
-    ("api", &["domain", "metrics", "actors", "problem", "guard"]),
+    ("api", &["domain", "metrics", "proof", "actors", "problem", "guard"]),
     ("config", &["domain", "journal", "store", "actors", "guard", "api"]),
     (
         "app",

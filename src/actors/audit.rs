@@ -13,7 +13,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use prometheus::Registry;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
+use super::checkpoints::Checkpoints;
 use super::copier::{Copier, Meter};
 use super::vital::{Lifecycle, Vital};
 use super::{ServiceError, ServiceResult};
@@ -22,11 +24,15 @@ use crate::domain::audit::{AuditEntry, AuditRecord};
 use crate::domain::{AuditCount, AuditFilter, AuditPage, AuditSlice, Bucket, CountedBy, RecordId, WriterId};
 use crate::journal::{Append, Folder, JournalError, JournalSettings, WorkerJournal};
 use crate::metrics::AuditMetrics;
-use crate::proof::Sealer;
+use crate::proof::{Sealer, SignedCheckpoint};
 use crate::store::{AuditError, Store};
 
 /// How long a record waits at most before its batch begins.
 const AGE: Duration = Duration::from_millis(150);
+
+/// How often a signed checkpoint is kept, while there is something new: for so long the end of the log could be cut
+/// off unseen.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the metrics of the lag are brought up to date.
 const MEASURE_EVERY: Duration = Duration::from_millis(500);
@@ -46,6 +52,7 @@ pub struct Audit {
     store: Store,
     folder: Folder,
     metrics: AuditMetrics,
+    checkpoints: Checkpoints,
     actor: Addr<AuditWriter>,
     events: Addr<EventRecorder>,
     arbiter: ArbiterHandle,
@@ -60,7 +67,7 @@ impl Audit {
         store: &Store,
         settings: JournalSettings,
         clock: SharedClock,
-        sealer: Sealer,
+        (sealer, installation): (Sealer, Uuid),
         registry: &Registry,
         lifecycle: &Lifecycle,
     ) -> ServiceResult<Self> {
@@ -71,14 +78,18 @@ impl Audit {
         let committed = sink.committed().await.map_err(failed)?;
         let known = committed.clone();
         // It may wait for a process that is draining.
-        let opening = tokio::task::spawn_blocking(move || Folder::open(settings, clock, sealer, &known));
+        let folder_clock = Arc::clone(&clock);
+        let opening = tokio::task::spawn_blocking(move || Folder::open(settings, folder_clock, sealer, &known));
         let folder = opening.await.map_err(failed)?.map_err(failed)?;
         let metrics = AuditMetrics::register(registry).map_err(failed)?;
         let copier = Copier::new(folder.clone(), sink, committed, metrics.clone());
+        let checkpoints = Checkpoints::new(store.clone(), folder.clone(), clock, installation);
+        let kept = checkpoints.clone();
         let arbiter = Arbiter::new();
         let vital = lifecycle.vital("audit");
         let actor = AuditWriter::start_in_arbiter(&arbiter.handle(), move |_| AuditWriter {
             meter: copier.meter(),
+            checkpoints: kept,
             copier: Some(copier),
             waiting: Vec::new(),
             failures: 0,
@@ -91,7 +102,7 @@ impl Audit {
             journal: None,
             _vital: vital,
         });
-        Ok(Self { store: store.clone(), folder, metrics, actor, events, arbiter: arbiter.handle() })
+        Ok(Self { store: store.clone(), folder, metrics, checkpoints, actor, events, arbiter: arbiter.handle() })
     }
 
     /// The journal of the present worker thread.
@@ -180,11 +191,21 @@ impl Audit {
         Ok(self.store.count_audit_records(filter, bucket, by).await?)
     }
 
+    /// How far the log has come, signed: with everything that this instance answered before.
+    ///
+    /// # Errors
+    /// The database is away or far behind.
+    pub async fn checkpoint(&self) -> ServiceResult<SignedCheckpoint> {
+        self.flush().await?;
+        Ok(self.checkpoints.make().await?)
+    }
+
     /// Copies what there is, for a few seconds at most; the rest stays in the journal for the next start.
     pub async fn shutdown(&self) {
         if let Err(error) = self.flush_within(DRAIN_PATIENCE).await {
             log::warn!("audit records stay in the journal for the next start: {error}");
         }
+        self.checkpoints.keep().await;
         self.arbiter.stop();
     }
 }
@@ -201,6 +222,7 @@ struct AuditWriter {
     /// Away while it copies.
     copier: Option<Copier>,
     meter: Arc<Meter>,
+    checkpoints: Checkpoints,
     waiting: Vec<Flush>,
     failures: u32,
     /// Only ever one: rounds that a question begins must not add to them.
@@ -217,6 +239,10 @@ impl Actor for AuditWriter {
             log::warn!("audit records are copied at normal priority: {error}");
         }
         ctx.run_interval(MEASURE_EVERY, |actor, _| actor.meter.measure());
+        ctx.run_interval(CHECKPOINT_EVERY, |actor, ctx| {
+            let checkpoints = actor.checkpoints.clone();
+            ctx.spawn(async move { checkpoints.keep().await }.into_actor(actor));
+        });
         self.copy(ctx);
     }
 }

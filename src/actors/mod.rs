@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod checkpoints;
 mod copier;
 mod error;
 mod feed;

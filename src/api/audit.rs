@@ -16,6 +16,7 @@ use crate::domain::{
     AuditCount, AuditFilter, AuditPage, Bucket, CountedBy, FieldCode, Page, RecordId, UserId, canonical,
 };
 use crate::problem::ApiError;
+use crate::proof::SignedCheckpoint;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let read = Needs::Permission("audit:read");
@@ -24,6 +25,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::new(|| Method::GET, "/audit/logs/{id}", read, "READ_AUDIT_LOG", || Route::new().to(find))
             .about("audit_log"),
         Endpoint::new(|| Method::GET, "/audit/stats", read, "READ_AUDIT_STATS", || Route::new().to(count)),
+        Endpoint::new(
+            || Method::GET,
+            "/audit/checkpoint",
+            read,
+            "READ_AUDIT_CHECKPOINT",
+            || Route::new().to(checkpoint),
+        ),
     ]
 }
 
@@ -172,4 +180,17 @@ async fn count(services: web::Data<Services>, mut query: Query) -> Result<HttpRe
     filter.since = filter.since.or_else(|| Some(end.minus(Duration::from_secs(days * 86_400))));
     let items = services.audit.count(filter, bucket, by).await?;
     Ok(HttpResponse::Ok().json(AuditStats { items }))
+}
+
+/// Get a signed checkpoint of the audit log
+///
+/// How far each writer had come, and the hash of its last record, signed with Ed25519. Keep it elsewhere:
+/// `portcullis audit verify --checkpoint FILE` finds with it whether the log up to here was rewritten since,
+/// even by somebody who has its keys.
+///
+/// **Permissions**: `audit:read`.
+#[utoipa::path(get, path = "/audit/checkpoint", tag = "Audit",
+    responses((status = 200, description = "The ends of all writers", body = SignedCheckpoint)))]
+async fn checkpoint(services: web::Data<Services>) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok().json(services.audit.checkpoint().await?))
 }

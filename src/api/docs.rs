@@ -50,7 +50,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         super::roles::list, super::roles::find, super::roles::create, super::roles::update, super::roles::delete,
         super::role_grants::grant, super::role_grants::revoke, super::role_grants::include, super::role_grants::exclude,
         super::permissions::list, super::permissions::create, super::permissions::delete,
-        super::audit::list, super::audit::find, super::audit::count, super::audit_export::export,
+        super::audit::list, super::audit::find, super::audit::count, super::audit::checkpoint, super::audit_export::export,
         super::audit_events::create_event,
         page, description,
     ),

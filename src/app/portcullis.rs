@@ -157,9 +157,10 @@ impl Portcullis {
         let installation =
             store.installation_id().await.map_err(|error| AppError::failed("the installation's id", error))?;
         claim_journal(&config.journal.folder, installation)?;
-        let audit = Audit::start(&store, config.journal, Arc::clone(&clock), sealer, &registry, &lifecycle)
-            .await
-            .map_err(|error| AppError::failed("the audit log can't be started", error))?;
+        let audit =
+            Audit::start(&store, config.journal, Arc::clone(&clock), (sealer, installation), &registry, &lifecycle)
+                .await
+                .map_err(|error| AppError::failed("the audit log can't be started", error))?;
         if !config.audit.is_enabled {
             log::warn!("ENABLE_AUDIT_LOGGING=false: no request is recorded");
         }

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod admin;
+mod audit;
 mod config;
 mod keys;
 mod migrate;
@@ -49,6 +50,8 @@ Examples:
   PORT=0 portcullis serve                             serve on a free port; the log says which
   portcullis admin create --username root --email root@example.com
   DATABASE_URL=postgres://app@db/app portcullis migrate
+  portcullis audit tail --follow                      show records as they come
+  portcullis audit verify                             prove that the audit log is whole
   portcullis config check                             say what holds, and what is wrong
   portcullis keys generate --algorithm EdDSA --out /etc/portcullis/jwt.pem
   portcullis export > roles.toml                      roles and permissions as a file
@@ -65,6 +68,9 @@ enum Command {
     /// Administrators
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -148,6 +154,7 @@ impl Cli {
                 let config = Config::from_env()?;
                 in_system(admin::create(config, arguments))
             }
+            Command::Audit(command) => in_system(audit::run(Config::from_env()?, command)),
             Command::Config(ConfigCommand::Check) => config::check(),
             Command::Keys(KeysCommand::Generate(arguments)) => keys::generate(&arguments),
             Command::Export(arguments) => in_system(roles::export(Config::from_env()?, arguments)),

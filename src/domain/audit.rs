@@ -95,11 +95,36 @@ pub fn metadata_text(metadata: Map<String, Value>) -> Option<String> {
     (!metadata.is_empty()).then(|| Value::Object(redact_object(metadata)).to_string())
 }
 
-/// What a record that stands in for others is called.
+/// What a record that stands in for others is called: an action that only the service records.
 pub const STAND_IN: &str = "SET_ASIDE";
 
-/// Under which key of its metadata it says why.
-pub const SET_ASIDE: &str = "set_aside";
+/// What a record that stands in for others says, in its metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// Why.
+    #[serde(rename = "set_aside")]
+    pub reason: String,
+    /// The number of the first of several; a single one has the record's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// The number of the last of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
+}
+
+impl StandIn {
+    /// What a record says of others; `None` where it speaks for itself.
+    pub fn of(action: &str, metadata: &str) -> Option<Self> {
+        (action == STAND_IN).then(|| serde_json::from_str(metadata).ok())?
+    }
+}
+
+impl From<StandIn> for Metadata {
+    fn from(stand_in: StandIn) -> Self {
+        // Nothing in it can fail to be written.
+        Self(serde_json::to_string(&stand_in).unwrap_or_else(|_| "{}".to_owned()).into())
+    }
+}
 
 /// A record's metadata: a JSON object as text, byte for byte as it was written, for its seal is over these bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,10 +276,9 @@ impl AuditRecord {
 
     /// What stands in the log in the place of several that are missing from the journal.
     pub fn missing(id: RecordId, first: u64, last: u64) -> Self {
-        let numbers = [("first", first), ("last", last)].map(|(key, number)| (key.to_owned(), number.into()));
-        let why = format!("{} records are missing from the journal", last - first + 1);
-        let metadata = Map::from_iter(numbers.into_iter().chain([(SET_ASIDE.to_owned(), why.into())]));
-        Self { metadata: metadata.into(), ..Self::unreadable(id, "") }
+        let reason = format!("{} records are missing from the journal", last - first + 1);
+        let metadata = StandIn { reason, first: Some(first), last: Some(last) }.into();
+        Self { metadata, ..Self::unreadable(id, "") }
     }
 
     /// What stands in the log where the journal had a record that can't be read.
@@ -275,7 +299,7 @@ impl AuditRecord {
             outcome: Outcome::Error,
             duration_ms: 0,
             request_id: None,
-            metadata: Map::from_iter([(SET_ASIDE.to_owned(), why.into())]).into(),
+            metadata: StandIn { reason: why.to_owned(), first: None, last: None }.into(),
             source: Source::Request,
         }
     }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::JournalError;
 use super::line::Checker;
 use crate::domain::{RecordId, WriterId};
+use crate::proof::SignedCheckpoint;
 
 /// How long a start waits for a process that is still draining.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -46,6 +47,35 @@ pub fn claim(folder: &Path, database: Uuid) -> Result<(), JournalError> {
             }
         }
         Err(error) => Err(write(error)),
+    }
+}
+
+const CHECKPOINT: &str = "checkpoint.json";
+
+/// Keeps a checkpoint beside the segments, in the place of the one before.
+///
+/// # Errors
+/// `Write`.
+pub fn keep_checkpoint(folder: &Path, signed: &SignedCheckpoint) -> Result<(), JournalError> {
+    let write = |error: std::io::Error| JournalError::Write(format!("{CHECKPOINT}: {error}"));
+    let unfinished = folder.join("checkpoint.part");
+    let text = serde_json::to_vec(signed).map_err(|error| write(error.into()))?;
+    let mut file = private_file().create(true).truncate(true).open(&unfinished).map_err(write)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(write)?;
+    std::fs::rename(&unfinished, folder.join(CHECKPOINT)).map_err(write)
+}
+
+/// The checkpoint that is kept there.
+///
+/// # Errors
+/// `Read`: it is none.
+pub fn kept_checkpoint(folder: &Path) -> Result<Option<SignedCheckpoint>, JournalError> {
+    let path = folder.join(CHECKPOINT);
+    let read = |error: &dyn std::fmt::Display| JournalError::Read(format!("{}: {error}", path.display()));
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| read(&error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(read(&error)),
     }
 }
 

@@ -8,6 +8,7 @@
 mod damage;
 mod files;
 mod folder;
+mod inspect;
 mod left;
 mod line;
 mod mint;
@@ -18,8 +19,9 @@ mod sync;
 mod tests;
 mod worker;
 
-pub use files::claim;
+pub use files::{claim, keep_checkpoint, kept_checkpoint};
 pub use folder::{Folder, Progress};
+pub use inspect::{DamagedLine, Inspected, inspect};
 pub use left::{Left, leave};
 pub use segment::{Batch, Reader};
 pub use settings::{Fsync, JournalSettings};

@@ -13,12 +13,14 @@
 //! All three keys are derived (HKDF, RFC 5869) from one random key of the installation, which the
 //! database keeps encrypted under a key that is derived from `JWT_SECRET_KEY`.
 
+mod check;
 mod checkpoint;
 mod encoding;
 mod key;
 mod mac;
 mod seal;
 
+pub use check::{Check, Finding, Gap, Place, Stored};
 pub use checkpoint::{Checkpoint, CheckpointKind, Head, SignedCheckpoint};
 pub use key::{AuditKey, WrappingKey};
 pub use mac::Mac;

@@ -22,7 +22,7 @@ use crate::domain::{AuditCount, AuditFilter, AuditPage, AuditSlice, Bucket, Coun
 const WINDOW: u64 = 10_000;
 
 /// The least UUIDv7 of a millisecond: ids from it on are of that time or later.
-fn least_id(time: Timestamp) -> DbId {
+pub(super) fn least_id(time: Timestamp) -> DbId {
     let millis = u128::try_from(time.as_millis().clamp(0, (1 << 48) - 1)).unwrap_or(0);
     DbId(Uuid::from_u128(millis << 80))
 }
@@ -261,6 +261,8 @@ macro_rules! ask {
         }
     };
 }
+
+pub(super) use ask;
 
 impl Store {
     /// A page of audit records, newest first.

@@ -9,6 +9,9 @@ pub enum StoreError {
     /// cause is for the log, never for a client.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// A row is not what was written there.
+    #[error("a row of the database can't be read: {0}")]
+    Unreadable(String),
     /// Somebody has this username.
     #[error("the username is taken")]
     UsernameTaken,
@@ -72,6 +75,9 @@ impl From<diesel::result::Error> for StoreError {
                 return Self::EmailTaken;
             }
         }
-        Self::Unavailable(error.to_string())
+        match error {
+            Error::DeserializationError(why) => Self::Unreadable(why.to_string()),
+            other => Self::Unavailable(other.to_string()),
+        }
     }
 }

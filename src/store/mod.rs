@@ -6,9 +6,11 @@
 mod audit;
 mod audit_postgres;
 mod audit_row;
+mod audit_scan;
 mod audit_sink;
 mod audit_sqlite;
 mod change;
+mod checkpoints;
 mod clocks;
 mod connect;
 mod error;
@@ -34,6 +36,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 pub use audit_row::ChainEnd;
+pub use audit_scan::ScannedRow;
 pub use audit_sink::{AuditError, AuditSink};
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;

@@ -140,6 +140,17 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::store::types::Id;
 
+    audit_checkpoints (id) {
+        id -> Id,
+        kind -> Text,
+        body -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Id;
+
     audit_writers (writer_id) {
         writer_id -> Id,
         last_seq -> BigInt,

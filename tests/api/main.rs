@@ -21,6 +21,7 @@ mod audit;
 mod audit_events;
 mod audit_faults;
 mod audit_journal;
+mod audit_proof;
 mod audit_query;
 mod audit_questions;
 mod bad_input;

@@ -1,0 +1,293 @@
+//! Whether a log is whole: each record against its seal and the one before, and the ends of the chains
+//! against what was signed. Constant memory: a few numbers for each writer.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::{Checkpoint, Fields, Head, Mac, Sealer};
+use crate::domain::audit::StandIn;
+use crate::domain::{RecordId, Timestamp, WriterId};
+
+/// Why a log is not whole: the first record that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// The fields do not fit the hash.
+    #[error("record {id} was changed: what stands there does not fit its hash ({place})")]
+    Changed {
+        /// The record.
+        id: RecordId,
+        /// Its number.
+        place: Place,
+    },
+    /// Numbers that no record has.
+    #[error("{} removed: writer {writer} has none between the records before and record {next}", numbers(range))]
+    Removed {
+        /// The writer.
+        writer: WriterId,
+        /// The numbers.
+        range: RangeInclusive<u64>,
+        /// The record that follows.
+        next: RecordId,
+    },
+    /// A number that was there before.
+    #[error("record {id} was put in or moved: {place} stands elsewhere")]
+    PutIn {
+        /// The record.
+        id: RecordId,
+        /// Its number.
+        place: Place,
+    },
+    /// A writer that the log does not know.
+    #[error("record {id} was put in: the log has no writer {writer}")]
+    Unknown {
+        /// The record.
+        id: RecordId,
+        /// What it says who wrote it.
+        writer: WriterId,
+    },
+    /// The end of a chain is missing.
+    #[error("{} cut off the end of writer {writer}", numbers(range))]
+    CutOff {
+        /// The writer.
+        writer: WriterId,
+        /// The numbers.
+        range: RangeInclusive<u64>,
+    },
+    /// The log's own note of a chain's end is another one.
+    #[error("the last record of writer {writer}, number {seq}, is not the one that the log was ended with")]
+    OtherEnd {
+        /// The writer.
+        writer: WriterId,
+        /// The number.
+        seq: u64,
+    },
+    /// A signed checkpoint says otherwise.
+    #[error("{} is not what the checkpoint of {at} signed: the log was rewritten up to there, or beyond", named(*id, place))]
+    Rewritten {
+        /// The record; `None` where there is none of that number.
+        id: Option<RecordId>,
+        /// Its number.
+        place: Place,
+        /// When the checkpoint was made.
+        at: Timestamp,
+    },
+    /// A row that can't be what was written.
+    #[error("the record after {after} was changed: {why}")]
+    Unreadable {
+        /// The record before it, in order of ids.
+        after: String,
+        /// Why it can't be read.
+        why: String,
+    },
+    /// A line of the journal.
+    #[error("a line of the journal does not hold: {0}")]
+    Journal(String),
+    /// A checkpoint that is none of this log's.
+    #[error("{0}")]
+    Checkpoint(String),
+}
+
+fn numbers(range: &RangeInclusive<u64>) -> String {
+    match range.end() - range.start() {
+        0 => format!("record number {} was", range.start()),
+        _ => format!("records number {} to {} were", range.start(), range.end()),
+    }
+}
+
+fn named(id: Option<RecordId>, place: &Place) -> String {
+    match id {
+        Some(id) => format!("record {id} ({place})"),
+        None => format!("the record {place}"),
+    }
+}
+
+/// A number in a writer's sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The writer.
+    pub writer: WriterId,
+    /// The number.
+    pub seq: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "number {} of writer {}", self.seq, self.writer)
+    }
+}
+
+/// Records that were set aside, as the log itself says under its seal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The record that says so.
+    pub id: RecordId,
+    /// Which numbers.
+    pub writer: WriterId,
+    /// From the first to the last.
+    pub range: RangeInclusive<u64>,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.range.end() - self.range.start() + 1;
+        let (first, writer) = (self.range.start(), self.writer);
+        write!(f, "{count} from number {first} of writer {writer} on, said by record {}: {}", self.id, self.reason)
+    }
+}
+
+/// A record as it stands in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Its writer.
+    pub writer: WriterId,
+    /// Its number.
+    pub seq: u64,
+    /// Its hash, if it has one.
+    pub hash: Option<&'a [u8]>,
+    /// The rest.
+    pub fields: Fields<'a>,
+}
+
+/// How far one writer's chain was followed.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    seq: u64,
+    hash: Mac,
+}
+
+/// Follows the chains of all writers, record by record in order of ids.
+pub struct Check {
+    sealer: Sealer,
+    scratch: Vec<u8>,
+    /// Where the log says that its chains end: what was written since then is not looked at.
+    ends: HashMap<WriterId, (u64, Mac)>,
+    chains: HashMap<WriterId, Chain>,
+    signed: HashMap<WriterId, VecDeque<(Head, Timestamp)>>,
+    checked: u64,
+    gaps: Vec<Gap>,
+}
+
+impl Check {
+    /// Of a log whose chains end so.
+    pub fn new(sealer: Sealer, ends: HashMap<WriterId, (u64, Mac)>) -> Self {
+        Self {
+            sealer,
+            scratch: Vec::with_capacity(1024),
+            ends,
+            chains: HashMap::new(),
+            signed: HashMap::new(),
+            checked: 0,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// A writer's chain is followed from here on: after the last record that is not looked at.
+    ///
+    /// # Errors
+    /// A checkpoint has signed another one.
+    pub fn begin(&mut self, writer: WriterId, seq: u64, hash: Mac) -> Result<(), Finding> {
+        self.chains.insert(writer, Chain { seq, hash });
+        self.compare(writer, seq, &hash, None)
+    }
+
+    /// Whether it is known where a writer's chain is followed from.
+    pub fn knows(&self, writer: WriterId) -> bool {
+        self.chains.contains_key(&writer)
+    }
+
+    /// What was signed has to be found. Before the first record, and before [`Check::begin`].
+    pub fn expect(&mut self, checkpoint: &Checkpoint) {
+        for head in checkpoint.writers.iter().filter(|head| head.seq > 0) {
+            let signed = self.signed.entry(head.writer_id).or_default();
+            let at = signed.partition_point(|(other, _)| other.seq <= head.seq);
+            signed.insert(at, (*head, checkpoint.timestamp));
+        }
+    }
+
+    /// Whether a record is the one that was signed under its number. What was signed of earlier ones has been
+    /// compared, or lies before what is looked at.
+    fn compare(&mut self, writer: WriterId, seq: u64, hash: &Mac, id: Option<RecordId>) -> Result<(), Finding> {
+        let Some(signed) = self.signed.get_mut(&writer) else { return Ok(()) };
+        while let Some((head, at)) = signed.pop_front_if(|(head, _)| head.seq <= seq) {
+            if head.seq == seq && !head.hash.is(hash) {
+                return Err(Finding::Rewritten { id, place: Place { writer, seq }, at });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the next record.
+    ///
+    /// # Errors
+    /// It does not hold.
+    pub fn take(&mut self, stored: &Stored<'_>) -> Result<(), Finding> {
+        let (writer, seq, id) = (stored.writer, stored.seq, stored.fields.id);
+        let place = Place { writer, seq };
+        let Some((end, _)) = self.ends.get(&writer) else { return Err(Finding::Unknown { id, writer }) };
+        if seq > *end {
+            return Ok(());
+        }
+        let chain = self.chains.entry(writer).or_insert(Chain { seq: 0, hash: Mac::START });
+        if seq <= chain.seq {
+            return Err(Finding::PutIn { id, place });
+        }
+        if seq > chain.seq + 1 {
+            return Err(Finding::Removed { writer, range: chain.seq + 1..=seq - 1, next: id });
+        }
+        let seal = self.sealer.seal_with(&mut self.scratch, writer, seq, &stored.fields);
+        let hash = self.sealer.link(&chain.hash, &seal);
+        if !stored.hash.and_then(|stored| Mac::try_from(stored).ok()).is_some_and(|stored| stored.is(&hash)) {
+            return Err(Finding::Changed { id, place });
+        }
+        *chain = Chain { seq, hash };
+        self.checked += 1;
+        // Under the seal: only the service writes this action.
+        if let Some(said) = StandIn::of(stored.fields.action, stored.fields.metadata) {
+            let last = said.last.map_or(seq, |last| last.max(seq));
+            chain.seq = last;
+            self.gaps.push(Gap { id, writer, range: seq..=last, reason: said.reason });
+            return self.compare(writer, last, &hash, Some(id));
+        }
+        self.compare(writer, seq, &hash, Some(id))
+    }
+
+    /// How many records held.
+    pub fn checked(&self) -> u64 {
+        self.checked
+    }
+
+    /// What the log says that it has not.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Whether the chains end where they should; after the last record of the log.
+    ///
+    /// # Errors
+    /// Records are missing at an end, or a checkpoint counted what is not there.
+    pub fn finish(&self) -> Result<(), Finding> {
+        let mut ends: Vec<_> = self.ends.iter().collect();
+        ends.sort();
+        for (writer, (end, hash)) in ends {
+            let Chain { seq, hash: found } =
+                self.chains.get(writer).copied().unwrap_or(Chain { seq: 0, hash: Mac::START });
+            if seq < *end {
+                return Err(Finding::CutOff { writer: *writer, range: seq + 1..=*end });
+            }
+            if !found.is(hash) {
+                return Err(Finding::OtherEnd { writer: *writer, seq });
+            }
+        }
+        let missing = self.signed.values().filter_map(VecDeque::front);
+        match missing.min_by_key(|(head, at)| (*at, head.writer_id)) {
+            Some((head, at)) => {
+                let place = Place { writer: head.writer_id, seq: head.seq };
+                Err(Finding::Rewritten { id: None, place, at: *at })
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The audit log read as a whole, record by record in order of ids, as it stands: for who checks it.
+
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::audit::{ask, least_id};
+use super::audit_row::ChainEnd;
+use super::pool::DbPool;
+use super::schema::{audit_logs, audit_writers};
+use super::types::{DbId, DbTime};
+use super::{Store, StoreError, StoreResult, connect};
+use crate::domain::{RecordId, Timestamp, WriterId};
+use crate::proof::{Fields, Stored};
+
+/// A row as it stands, whatever somebody may have made of it.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = audit_logs)]
+pub struct ScannedRow {
+    id: DbId,
+    writer_id: DbId,
+    seq: i64,
+    hash: Option<Vec<u8>>,
+    timestamp: DbTime,
+    user_id: Option<DbId>,
+    username: Option<String>,
+    action: String,
+    resource_type: Option<String>,
+    resource_id: Option<String>,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    request_method: Option<String>,
+    request_path: Option<String>,
+    response_status: Option<i16>,
+    outcome: String,
+    duration_ms: i32,
+    request_id: Option<String>,
+    metadata: String,
+    source: String,
+}
+
+impl ScannedRow {
+    /// The record's id.
+    pub fn id(&self) -> RecordId {
+        self.id.into()
+    }
+
+    /// The record's writer.
+    pub fn writer(&self) -> WriterId {
+        self.writer_id.into()
+    }
+
+    /// What stands there; `None` where a number is one that no record can have.
+    pub fn stored(&self) -> Option<Stored<'_>> {
+        Some(Stored {
+            writer: self.writer_id.into(),
+            seq: self.seq.try_into().ok()?,
+            hash: self.hash.as_deref(),
+            fields: Fields {
+                id: self.id.into(),
+                timestamp: self.timestamp.into(),
+                user_id: self.user_id.map(Into::into),
+                username: self.username.as_deref(),
+                action: &self.action,
+                resource_type: self.resource_type.as_deref(),
+                resource_id: self.resource_id.as_deref(),
+                ip_address: self.ip_address.as_deref(),
+                user_agent: self.user_agent.as_deref(),
+                request_method: self.request_method.as_deref(),
+                request_path: self.request_path.as_deref(),
+                response_status: self.response_status.map(u16::try_from).transpose().ok()?,
+                outcome: &self.outcome,
+                duration_ms: self.duration_ms.try_into().ok()?,
+                request_id: self.request_id.as_deref(),
+                metadata: &self.metadata,
+                source: &self.source,
+            },
+        })
+    }
+}
+
+trait ScanStatements: Send {
+    fn scan(
+        &mut self,
+        after: Option<RecordId>,
+        since: Option<Timestamp>,
+        limit: u32,
+    ) -> impl Future<Output = QueryResult<Vec<ScannedRow>>> + Send;
+    fn last_before(
+        &mut self,
+        writer: WriterId,
+        before: RecordId,
+    ) -> impl Future<Output = QueryResult<Option<ScannedRow>>> + Send;
+    fn ends(&mut self) -> impl Future<Output = QueryResult<Vec<(WriterId, ChainEnd)>>> + Send;
+}
+
+macro_rules! scan_statements {
+    ($($connection:ty => $db:ty),*) => {$(
+        impl ScanStatements for $connection {
+            async fn scan(
+                &mut self,
+                after: Option<RecordId>,
+                since: Option<Timestamp>,
+                limit: u32,
+            ) -> QueryResult<Vec<ScannedRow>> {
+                let mut query = audit_logs::table.select(ScannedRow::as_select()).into_boxed::<$db>();
+                if let Some(after) = after {
+                    query = query.filter(audit_logs::id.gt(DbId::from(after)));
+                }
+                if let Some(since) = since {
+                    query = query.filter(audit_logs::id.ge(least_id(since)));
+                }
+                query.order(audit_logs::id).limit(limit.into()).load(self).await
+            }
+
+            async fn last_before(&mut self, writer: WriterId, before: RecordId) -> QueryResult<Option<ScannedRow>> {
+                audit_logs::table
+                    .filter(audit_logs::writer_id.eq(DbId::from(writer)))
+                    .filter(audit_logs::id.lt(DbId::from(before)))
+                    .select(ScannedRow::as_select())
+                    .order(audit_logs::id.desc())
+                    .first(self)
+                    .await
+                    .optional()
+            }
+
+            async fn ends(&mut self) -> QueryResult<Vec<(WriterId, ChainEnd)>> {
+                let rows: Vec<(DbId, i64, Option<Vec<u8>>)> = audit_writers::table
+                    .select((audit_writers::writer_id, audit_writers::last_seq, audit_writers::last_hash))
+                    .load(self)
+                    .await?;
+                Ok(rows.into_iter().map(|(writer, seq, hash)| (writer.into(), ChainEnd::of(seq, hash))).collect())
+            }
+        }
+    )*};
+}
+
+scan_statements!(connect::AsyncSqlite => diesel::sqlite::Sqlite, AsyncPgConnection => diesel::pg::Pg);
+
+impl Store {
+    /// The next rows in order of ids, after one of them or from a time on.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Unreadable`: one of them is none.
+    pub async fn scan_audit_log(
+        &self,
+        after: Option<RecordId>,
+        since: Option<Timestamp>,
+        limit: u32,
+    ) -> StoreResult<Vec<ScannedRow>> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { ask!(pools, |conn| conn.scan(after, since, limit)) }).await
+    }
+
+    /// A writer's last row before another record.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Unreadable`.
+    pub async fn last_audit_row_before(&self, writer: WriterId, before: RecordId) -> StoreResult<Option<ScannedRow>> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { ask!(pools, |conn| conn.last_before(writer, before)) }).await
+    }
+
+    /// Where the chain of each writer ends.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn audit_chain_ends(&self) -> StoreResult<Vec<(WriterId, ChainEnd)>> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { ask!(pools, |conn| conn.ends()) }).await
+    }
+}
