@@ -1,6 +1,6 @@
 //! Signed checkpoints of the audit log: for the database, for the journal's folder, and for who asks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::clock::SharedClock;
 use crate::domain::WriterId;
 use crate::journal::{Folder, Fsync, keep_checkpoint};
-use crate::proof::{Checkpoint, CheckpointKind, Head, SignedCheckpoint};
+use crate::proof::{Checkpoint, CheckpointKind, Head, Mac, SignedCheckpoint};
 use crate::store::{ChainEnd, Store, StoreError, StoreResult};
 
 /// How many checkpoints of the chains' ends the database keeps: each says all that an earlier one did.
@@ -52,7 +52,16 @@ impl Checkpoints {
             let written = known.written.get(writer_id).copied().unwrap_or(0).max(end.seq);
             Head { writer_id: *writer_id, seq: end.seq, hash: end.hash, written }
         };
-        let writers = ends.iter().map(head).collect();
+        let in_database: HashSet<WriterId> = ends.iter().map(|(writer, _)| *writer).collect();
+        // Those that have nothing in the database yet.
+        let others = known.written.iter().filter(|(writer, written)| **written > 0 && !in_database.contains(writer));
+        let other = |(writer_id, written): (&WriterId, &u64)| Head {
+            writer_id: *writer_id,
+            seq: 0,
+            hash: Mac::START,
+            written: *written,
+        };
+        let writers = ends.iter().map(head).chain(others.map(other)).collect();
         known.ends = ends;
         self.folder.sealer().sign_checkpoint(Checkpoint {
             kind: CheckpointKind::Heads,

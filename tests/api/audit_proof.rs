@@ -71,13 +71,16 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// The id of a record in order of ids, as the database's SQL writes it and as people do.
+/// The id of one of the profiles that were read, in order of ids, as the database's SQL writes it and as people do.
 async fn nth(database: &Database, n: usize) -> (String, String) {
     let hex = match database.backend() {
         Backend::Sqlite => "lower(hex(id))",
         Backend::Postgresql => "replace(id::text, '-', '')",
     };
-    let query = format!("SELECT {hex} FROM audit_logs ORDER BY id LIMIT 1 OFFSET {n}");
+    // A kind of record in which each of the edits is one.
+    let query = format!(
+        "SELECT {hex} FROM audit_logs WHERE response_status = 200 AND request_method = 'GET' ORDER BY id LIMIT 1 OFFSET {n}"
+    );
     let hex = database.audit_scalar(&query).await.unwrap();
     let id = uuid_text(&hex);
     (database.id(&id), id)
@@ -98,7 +101,7 @@ on_both_databases! {
         let create = ["admin", "create", "--username", "boss", "--email", "boss@example.com", "--password-stdin"];
         assert_eq!(app.launch.command_line(&create, "kq7-Vw2.zR9_tb4").code, Some(0));
         whole(&database, &[]);
-        let early = app.administer("GET", "/audit/checkpoint").await.expect(200);
+        let early = app.ask(app.admin().await, "GET", "/audit/checkpoint").await.expect(200);
         let file = app.launch.data_dir().join("handed-out.json");
         std::fs::write(&file, early.text()).unwrap();
         app.me(&john.access).await.expect(200);
@@ -119,8 +122,9 @@ on_both_databases! {
     }
 
     async fn whatever_is_done_to_the_table_is_found(database: Database) {
-        let count = record_count();
-        ended_after(&database, count).await;
+        ended_after(&database, record_count()).await;
+        let profiles = "SELECT count(*) FROM audit_logs WHERE response_status = 200 AND request_method = 'GET'";
+        let count: usize = database.audit_scalar(profiles).await.unwrap().parse().unwrap();
         let copy = Copy::of(&database).await;
         whole(&database, &[]);
         let blob = |byte: &str| match database.backend() {
@@ -163,6 +167,7 @@ on_both_databases! {
         for (turn, edit) in edits.iter().enumerate() {
             let (sql, _) = nth(&database, [0, count / 2, count - 1, turn * 17 % count][turn % 4]).await;
             database.audit_execute(&format!("UPDATE audit_logs SET {edit} WHERE id = {sql}")).await;
+            eprintln!("{edit}");
             broken(&database, &[], "");
             copy.put_back().await;
         }
@@ -194,8 +199,9 @@ on_both_databases! {
         let columns = "writer_id, seq, hash, timestamp, user_id, username, action, resource_type, resource_id, \
             ip_address, user_agent, request_method, request_path, response_status, outcome, duration_ms, request_id, \
             metadata, source";
-        let (_, next) = nth(&database, count / 2 + 1).await;
-        let between = uuid_text(&format!("{:032x}", u128::from_str_radix(&next.replace('-', ""), 16).unwrap() - 1));
+        // Later in the same millisecond.
+        let free = u128::from_str_radix(&middle_text.replace('-', ""), 16).unwrap() + (1 << 40);
+        let between = uuid_text(&format!("{free:032x}"));
         let put_in = format!(
             "INSERT INTO audit_logs (id, {columns}) SELECT {}, {columns} FROM audit_logs WHERE id = {middle}",
             database.id(&between)
