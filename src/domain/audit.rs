@@ -270,7 +270,7 @@ impl AuditRecord {
             response_status: refused.response_status,
             duration_ms: refused.duration_ms,
             source: refused.source,
-            ..Self::unreadable(id, &refused.id.to_string())
+            ..Self::unreadable(id, &format!("the database refused record {}", refused.id))
         }
     }
 

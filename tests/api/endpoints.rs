@@ -37,6 +37,7 @@ const REQUIREMENTS: &[(&str, &str)] = &[
     ("GET /audit/export", "Permission required: audit:read"),
     ("GET /audit/logs", "Permission required: audit:read"),
     ("GET /audit/logs/{id}", "Permission required: audit:read"),
+    ("GET /audit/checkpoint", "Permission required: audit:read"),
     ("GET /audit/stats", "Permission required: audit:read"),
     ("POST /auth/login", "public"),
     ("POST /auth/logout", "any user"),
