@@ -9,6 +9,7 @@ mod audit_row;
 mod audit_sink;
 mod audit_sqlite;
 mod change;
+mod checkpoints;
 mod clocks;
 mod connect;
 mod error;
@@ -35,6 +36,7 @@ use secrecy::SecretString;
 
 pub use audit_row::ChainEnd;
 pub use audit_sink::{AuditError, AuditSink};
+pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
 pub use recorded::NewRecords;

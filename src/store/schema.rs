@@ -148,6 +148,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Id;
+
+    audit_checkpoints (id) {
+        id -> Id,
+        kind -> Text,
+        body -> Text,
+    }
+}
+
+diesel::table! {
     change_clocks (name) {
         name -> Text,
         version -> BigInt,
