@@ -42,7 +42,7 @@ impl Checkpoints {
 
     /// A checkpoint of what is in the database now.
     pub(super) async fn make(&self) -> StoreResult<SignedCheckpoint> {
-        let ends = self.store.audit_chain_ends().await?;
+        let ends = self.store.chain_ends().await?;
         Ok(self.sign(ends))
     }
 
@@ -86,7 +86,7 @@ impl Checkpoints {
     }
 
     async fn try_keep(&self) -> StoreResult<()> {
-        let found = self.store.audit_chain_ends().await;
+        let found = self.store.chain_ends().await;
         let (ends, away) = match found {
             Ok(ends) => (ends, None),
             // What is in the journal is signed all the same.
@@ -102,7 +102,7 @@ impl Checkpoints {
             return Err(away);
         }
         self.store.insert_checkpoint(&signed).await?;
-        self.store.prune_checkpoints(CheckpointKind::Heads, KEPT).await
+        self.store.keep_newest_heads(KEPT).await.map(drop)
     }
 
     /// Notes what is in the journal for the next checkpoint; false, if this one says nothing new.

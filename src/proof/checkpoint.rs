@@ -22,16 +22,6 @@ pub enum CheckpointKind {
     Retention,
 }
 
-impl CheckpointKind {
-    /// As in the API and the table.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Heads => "heads",
-            Self::Retention => "retention",
-        }
-    }
-}
-
 /// How far one writer had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Head {

@@ -11,10 +11,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use super::audit_row::AuditRow;
-use super::pool::DbPool;
+use super::pool::ask;
 use super::schema::audit_logs;
 use super::types::{DbId, DbTime, Instant};
-use super::{Store, StoreError, StoreResult, connect};
+use super::{Store, StoreResult, connect};
 use crate::domain::audit::AuditRecord;
 use crate::domain::{AuditCount, AuditFilter, AuditPage, AuditSlice, Bucket, CountedBy, RecordId, Timestamp};
 
@@ -245,24 +245,6 @@ async fn list<C: AuditStatements>(
     let next = if is_full { items.last().map(|last| last.id) } else { oldest.map(Into::into) };
     Ok(AuditSlice { items, next })
 }
-
-/// Asks where the audit log is: `ask!(pools, |conn| question)`.
-macro_rules! ask {
-    ($pools:expr, |$conn:ident| $question:expr) => {
-        match &$pools.pool {
-            DbPool::Sqlite { audit, .. } => {
-                let $conn = &mut *audit.get().await?;
-                $question.await.map_err(StoreError::from)
-            }
-            DbPool::Postgres(pool) => {
-                let $conn = &mut *pool.get().await?;
-                $question.await.map_err(StoreError::from)
-            }
-        }
-    };
-}
-
-pub(super) use ask;
 
 impl Store {
     /// A page of audit records, newest first.

@@ -3,12 +3,11 @@
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::audit::{ask, least_id};
-use super::audit_row::ChainEnd;
-use super::pool::DbPool;
-use super::schema::{audit_logs, audit_writers};
+use super::audit::least_id;
+use super::pool::ask;
+use super::schema::audit_logs;
 use super::types::{DbId, DbTime};
-use super::{Store, StoreError, StoreResult, connect};
+use super::{Store, StoreResult, connect};
 use crate::domain::{RecordId, Timestamp, WriterId};
 use crate::proof::{Fields, Stored};
 
@@ -90,7 +89,6 @@ trait ScanStatements: Send {
         writer: WriterId,
         before: RecordId,
     ) -> impl Future<Output = QueryResult<Option<ScannedRow>>> + Send;
-    fn ends(&mut self) -> impl Future<Output = QueryResult<Vec<(WriterId, ChainEnd)>>> + Send;
 }
 
 macro_rules! scan_statements {
@@ -122,14 +120,6 @@ macro_rules! scan_statements {
                     .await
                     .optional()
             }
-
-            async fn ends(&mut self) -> QueryResult<Vec<(WriterId, ChainEnd)>> {
-                let rows: Vec<(DbId, i64, Option<Vec<u8>>)> = audit_writers::table
-                    .select((audit_writers::writer_id, audit_writers::last_seq, audit_writers::last_hash))
-                    .load(self)
-                    .await?;
-                Ok(rows.into_iter().map(|(writer, seq, hash)| (writer.into(), ChainEnd::of(seq, hash))).collect())
-            }
         }
     )*};
 }
@@ -158,14 +148,5 @@ impl Store {
     pub async fn last_audit_row_before(&self, writer: WriterId, before: RecordId) -> StoreResult<Option<ScannedRow>> {
         let pools = self.pools.clone();
         self.pools.run(async move { ask!(pools, |conn| conn.last_before(writer, before)) }).await
-    }
-
-    /// Where the chain of each writer ends.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn audit_chain_ends(&self) -> StoreResult<Vec<(WriterId, ChainEnd)>> {
-        let pools = self.pools.clone();
-        self.pools.run(async move { ask!(pools, |conn| conn.ends()) }).await
     }
 }

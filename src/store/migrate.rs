@@ -34,7 +34,7 @@ const MAIN_TABLES: &[&str] = &[
     "changes",
     "settings",
 ];
-const AUDIT_TABLES: &[&str] = &["audit_logs", "audit_writers", "audit_checkpoints"];
+const AUDIT_TABLES: &[&str] = &["audit_logs", "audit_logs_default", "audit_writers", "audit_checkpoints"];
 
 /// The lock that instances which start at once take in turn; its number means nothing.
 const ADVISORY_LOCK: i64 = 7_205_759_403_792_794;

@@ -38,6 +38,7 @@ use secrecy::SecretString;
 pub use audit_row::ChainEnd;
 pub use audit_scan::ScannedRow;
 pub use audit_sink::{AuditError, AuditSink};
+pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
 pub use recorded::NewRecords;

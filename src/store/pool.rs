@@ -293,4 +293,20 @@ macro_rules! transaction {
     }};
 }
 
-pub(super) use {read, snapshot, transaction, write};
+/// Asks where the audit log is: `ask!(pools, |conn| question)`.
+macro_rules! ask {
+    ($pools:expr, |$conn:ident| $question:expr) => {
+        match &$pools.pool {
+            $crate::store::pool::DbPool::Sqlite { audit, .. } => {
+                let $conn = &mut *audit.get().await?;
+                $question.await.map_err($crate::store::StoreError::from)
+            }
+            $crate::store::pool::DbPool::Postgres(pool) => {
+                let $conn = &mut *pool.get().await?;
+                $question.await.map_err($crate::store::StoreError::from)
+            }
+        }
+    };
+}
+
+pub(super) use {ask, read, snapshot, transaction, write};

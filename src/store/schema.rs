@@ -140,10 +140,10 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::store::types::Id;
 
-    audit_checkpoints (id) {
-        id -> Id,
-        kind -> Text,
-        body -> Text,
+    audit_writers (writer_id) {
+        writer_id -> Id,
+        last_seq -> BigInt,
+        last_hash -> Nullable<Binary>,
     }
 }
 
@@ -151,10 +151,10 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::store::types::Id;
 
-    audit_writers (writer_id) {
-        writer_id -> Id,
-        last_seq -> BigInt,
-        last_hash -> Nullable<Binary>,
+    audit_checkpoints (id) {
+        id -> Id,
+        kind -> Text,
+        body -> Text,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::super::CliError;
 use super::super::output::say;
@@ -17,7 +18,7 @@ use crate::domain::audit::StandIn;
 use crate::domain::{RecordId, Timestamp, WriterId};
 use crate::journal;
 use crate::proof::{Check, CheckpointKind, Finding, Sealer, SignedCheckpoint};
-use crate::store::{ScannedRow, Store, StoreError};
+use crate::store::{KeptCheckpoint, ScannedRow, Store, StoreError};
 
 /// How many rows are read at once.
 const PAGE: u32 = 10_000;
@@ -73,7 +74,7 @@ fn read_checkpoint(path: &PathBuf) -> Result<SignedCheckpoint, CliError> {
 struct Job {
     store: Store,
     sealer: Sealer,
-    installation: uuid::Uuid,
+    installation: Uuid,
     folder: PathBuf,
     arguments: VerifyArguments,
     handed_out: Option<SignedCheckpoint>,
@@ -120,19 +121,20 @@ impl Report {
 
 impl Job {
     async fn signed(&self) -> Result<Signed, CliError> {
-        let unreadable = |error| match error {
-            StoreError::Unreadable(why) => not_whole(why),
-            other => failed(other),
+        let retention = self.store.newest_checkpoint(CheckpointKind::Retention).await.map_err(failed)?;
+        let heads = self.store.list_checkpoints(CheckpointKind::Heads, Uuid::nil(), u32::MAX).await.map_err(failed)?;
+        let read = |kept: KeptCheckpoint| {
+            kept.signed.ok_or_else(|| not_whole(format_args!("the checkpoint {} was changed", kept.id)))
         };
         Ok(Signed {
-            retention: self.store.checkpoints(CheckpointKind::Retention, 1).await.map_err(unreadable)?.pop(),
-            heads: self.store.checkpoints(CheckpointKind::Heads, u32::MAX).await.map_err(unreadable)?,
+            retention: retention.map(read).transpose()?,
+            heads: heads.into_iter().map(read).collect::<Result<_, _>>()?,
             in_folder: journal::kept_checkpoint(&self.folder).map_err(not_whole)?,
         })
     }
 
     async fn check(&self, signed: &Signed) -> Result<Result<Report, Finding>, CliError> {
-        let ends: HashMap<_, _> = self.store.audit_chain_ends().await.map_err(failed)?.into_iter().collect();
+        let ends: HashMap<_, _> = self.store.chain_ends().await.map_err(failed)?.into_iter().collect();
         let writers = ends.len();
         let mut check = Check::new(
             self.sealer.clone(),
@@ -141,7 +143,7 @@ impl Job {
         let all = signed.heads.iter().chain(&signed.in_folder).chain(&self.handed_out);
         let mut checkpoints = 0;
         for one in all {
-            if let Err(finding) = self.is_ours(one) {
+            if let Err(finding) = self.is_ours(one, CheckpointKind::Heads) {
                 return Ok(Err(finding));
             }
             check.expect(&one.checkpoint);
@@ -169,10 +171,12 @@ impl Job {
     }
 
     /// Whether a checkpoint is of this log, and signed by its key.
-    fn is_ours(&self, signed: &SignedCheckpoint) -> Result<(), Finding> {
+    fn is_ours(&self, signed: &SignedCheckpoint, kind: CheckpointKind) -> Result<(), Finding> {
         let at = signed.checkpoint.timestamp;
         let problem = if !signed.is_consistent() {
             "does not hold: its signature does not fit what it says"
+        } else if signed.checkpoint.kind != kind {
+            "is of another kind"
         } else if signed.checkpoint.installation_id != self.installation {
             "is of another database"
         } else if !self.sealer.has_signed(signed) {
@@ -187,7 +191,7 @@ impl Job {
     async fn follow(&self, check: &mut Check, signed: &Signed) -> Result<Option<Finding>, CliError> {
         let removed_before = signed.removed_before();
         if let Some(retention) = &signed.retention
-            && let Err(finding) = self.is_ours(retention)
+            && let Err(finding) = self.is_ours(retention, CheckpointKind::Retention)
         {
             return Ok(Some(finding));
         }
@@ -245,7 +249,7 @@ impl Job {
     async fn journal(&self, check: &Check, signed: &Signed, is_all: bool) -> Result<Result<u64, Finding>, CliError> {
         let found = journal::inspect(&self.folder, &self.sealer).map_err(failed)?;
         // After the segments: what has gone meanwhile is in the table.
-        let ends: HashMap<_, _> = self.store.audit_chain_ends().await.map_err(failed)?.into_iter().collect();
+        let ends: HashMap<_, _> = self.store.chain_ends().await.map_err(failed)?.into_iter().collect();
         let mut waiting = 0;
         let mut written: HashMap<WriterId, u64> = ends.iter().map(|(writer, end)| (*writer, end.seq)).collect();
         for inspected in found {
