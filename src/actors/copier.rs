@@ -159,7 +159,7 @@ impl Copier {
             pending.unreadable.pop();
         }
         self.insert(pending.writer, &pending.records).await?;
-        let Some(last) = pending.records.last().map(Sealed::last_seq) else { return Ok(()) };
+        let Some(last) = pending.records.last().map(|last| last.seq) else { return Ok(()) };
         self.meter.committed().insert(pending.writer, last);
         if let Some(reader) = self.readers.get_mut(&pending.writer) {
             reader.commit(last);

@@ -234,8 +234,14 @@ impl Check {
         if seq <= chain.seq {
             return Err(Finding::PutIn { id, place });
         }
-        if seq > chain.seq + 1 {
-            return Err(Finding::Removed { writer, range: chain.seq + 1..=seq - 1, next: id });
+        // Under the seal, which is looked at below: only the service writes this action.
+        let stand_in = StandIn::of(stored.fields.action, stored.fields.metadata);
+        let first = stand_in.as_ref().and_then(|stand_in| stand_in.first).unwrap_or(seq);
+        if first != chain.seq + 1 {
+            return Err(match seq - chain.seq {
+                1 => Finding::Changed { id, place },
+                _ => Finding::Removed { writer, range: chain.seq + 1..=seq - 1, next: id },
+            });
         }
         let seal = self.sealer.seal_with(&mut self.scratch, writer, seq, &stored.fields);
         let hash = self.sealer.link(&chain.hash, &seal);
@@ -244,12 +250,8 @@ impl Check {
         }
         *chain = Chain { seq, hash };
         self.checked += 1;
-        // Under the seal: only the service writes this action.
-        if let Some(said) = StandIn::of(stored.fields.action, stored.fields.metadata) {
-            let last = said.last.map_or(seq, |last| last.max(seq));
-            chain.seq = last;
-            self.gaps.push(Gap { id, writer, range: seq..=last, reason: said.reason });
-            return self.compare(writer, last, &hash, Some(id));
+        if let Some(StandIn { reason, .. }) = stand_in {
+            self.gaps.push(Gap { id, writer, range: first..=seq, reason });
         }
         self.compare(writer, seq, &hash, Some(id))
     }

@@ -14,7 +14,6 @@ use super::super::output::say;
 use super::parse_time;
 use crate::app::{AppError, open_sealer};
 use crate::config::Config;
-use crate::domain::audit::StandIn;
 use crate::domain::{RecordId, Timestamp, WriterId};
 use crate::journal;
 use crate::proof::{Check, CheckpointKind, Finding, Sealer, SignedCheckpoint};
@@ -297,8 +296,7 @@ impl Job {
 fn begin_after(check: &mut Check, writer: WriterId, before: Option<ScannedRow>) -> Option<Finding> {
     let stored = before.as_ref().and_then(ScannedRow::stored)?;
     let hash = stored.hash.and_then(|hash| hash.try_into().ok()).unwrap_or_default();
-    let said = StandIn::of(stored.fields.action, stored.fields.metadata).and_then(|said| said.last);
-    check.begin(writer, said.map_or(stored.seq, |last| last.max(stored.seq)), hash).err()
+    check.begin(writer, stored.seq, hash).err()
 }
 
 type Page = Result<Result<Vec<ScannedRow>, Finding>, CliError>;
