@@ -41,7 +41,7 @@ pub fn leave(
     let (mut text, mut mint) = (Vec::new(), Mint::default());
     let mut pen = Pen::new(sealer.clone(), writer);
     for (seq, entry) in (1..).zip(entries) {
-        pen.write(&mut text, seq, mint.next(clock.now()), entry)
+        pen.write(&mut text, seq, mint.next(clock.now()), None, entry)
             .map_err(|error| JournalError::Write(error.to_string()))?;
     }
     let path = segment_path(folder, writer, 1);
