@@ -80,7 +80,7 @@ pub fn kept_checkpoint(folder: &Path) -> Result<Option<SignedCheckpoint>, Journa
 }
 
 /// For this user alone.
-fn private_file() -> std::fs::OpenOptions {
+pub(super) fn private_file() -> std::fs::OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).mode(0o600);

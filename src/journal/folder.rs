@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::files::{self, known_writers, lock, make_private, parse_name, remember_writer, segments};
+use super::left::take_over_begun;
 use super::mend::Estate;
 use super::sync::Syncer;
 use super::{Fsync, JournalError, JournalSettings, Reader, WorkerJournal};
@@ -186,15 +187,16 @@ impl Folder {
     }
 
     /// What has to be read of each writer: those of this process, and those
-    /// that others left behind.
+    /// that others left behind. Of those that others had begun when they ended, records are made.
     ///
     /// # Errors
-    /// `Read`.
+    /// `Read`, `Write`.
     pub fn look(
         &self,
         readers: &mut BTreeMap<WriterId, Reader>,
         committed: impl Fn(WriterId) -> u64,
     ) -> Result<(), JournalError> {
+        take_over_begun(&self.0.settings.folder, &self.0.clock, &self.0.sealer)?;
         let mut segments = self.segments()?;
         for path in self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some((writer, first)) = parse_name(path)

@@ -24,7 +24,7 @@ mod worker;
 pub use files::{claim, keep_checkpoint, kept_checkpoint};
 pub use folder::{Folder, Progress};
 pub use inspect::{DamagedLine, Inspected, inspect};
-pub use left::{Left, leave};
+pub use left::{Leaving, Left};
 pub use line::Begun;
 pub use segment::{Batch, Reader};
 pub use settings::{Fsync, JournalSettings};

@@ -12,6 +12,7 @@ use super::line::Pen;
 use super::line::tests::{entry, sealer};
 use super::*;
 use crate::clock::{MockClock, SharedClock};
+use crate::domain::audit::AuditEntry;
 use crate::domain::{RecordId, Timestamp, WriterId};
 use crate::proof::Sealed;
 
@@ -27,6 +28,12 @@ fn clock_at(millis: i64) -> SharedClock {
 fn open_at(path: &Path, millis: i64) -> Folder {
     let settings = JournalSettings { folder: path.to_owned(), fsync: Fsync::No, max_bytes: 0, keep_segments: 0 };
     Folder::open(settings, clock_at(millis), sealer(), &HashMap::new()).unwrap()
+}
+
+/// What another process leaves that ends well.
+fn leave(home: &Path, folder: &Folder, entries: &[AuditEntry<'_>]) -> Left {
+    let leaving = Leaving::begin(home, folder.clock().clone(), folder.sealer().clone(), entries).unwrap();
+    leaving.finish(entries).unwrap()
 }
 
 /// All that is in the folder, as the audit writer reads it.
@@ -126,7 +133,7 @@ async fn a_journal_at_its_limit_takes_no_more() {
 async fn what_another_process_leaves_is_read_to_its_end_and_may_go() {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    let left = leave(home.path(), folder.clock(), folder.sealer(), &[entry("CREATE_USER")]).unwrap();
+    let left = leave(home.path(), &folder, &[entry("CREATE_USER")]);
     let mut readers = BTreeMap::new();
     folder.look(&mut readers, |_| 0).unwrap();
     let reader = readers.get_mut(&left.writer).unwrap();
@@ -190,8 +197,7 @@ async fn closed_segments_stay_for_shippers_and_are_not_read_again() {
     let home = tempfile::tempdir().unwrap();
     let settings = JournalSettings { folder: home.path().to_owned(), fsync: Fsync::No, max_bytes: 0, keep_segments: 2 };
     let folder = Folder::open(settings, clock_at(1_700_000_000_000), sealer(), &HashMap::new()).unwrap();
-    let left: Vec<_> =
-        (0..3).map(|_| leave(home.path(), folder.clock(), folder.sealer(), &[entry("A")]).unwrap()).collect();
+    let left: Vec<_> = (0..3).map(|_| leave(home.path(), &folder, &[entry("A")])).collect();
     let mut readers = BTreeMap::new();
     for _ in 0..5 {
         folder.look(&mut readers, |_| 0).unwrap();
@@ -209,8 +215,10 @@ async fn closed_segments_stay_for_shippers_and_are_not_read_again() {
 fn read_left(lines: &[&str]) -> (Vec<(u64, String)>, Vec<Vec<u8>>) {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    let left = leave(home.path(), folder.clock(), folder.sealer(), &[entry("A")]).unwrap();
+    let left = leave(home.path(), &folder, &[entry("A")]);
     let good = std::fs::read_to_string(&left.path).unwrap();
+    // Behind the one that says that it begins.
+    let good = format!("{}\n", good.lines().last().unwrap());
     let mut pen = Pen::new(sealer(), left.writer);
     let mut text = Vec::new();
     for line in lines {

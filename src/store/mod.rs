@@ -41,7 +41,7 @@ pub use audit_sink::{AuditError, AuditSink};
 pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
-pub use recorded::NewRecords;
+pub use recorded::{BeginRecords, NewRecords};
 pub use settings::{Database, StoreSettings};
 
 use crate::domain::audit::AuditRecord;

@@ -186,6 +186,33 @@ async fn a_damaged_beginning_takes_no_number_where_the_next_record_shows_it() {
     assert_eq!(read(&folder), lines(&[(1, "A"), (2, "DONE")]));
 }
 
+#[actix::test]
+async fn what_another_process_began_is_recorded_once_it_has_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = open(home.path(), &HashMap::new(), 0);
+    let entries = [beginning("CREATE_ROLE"), beginning("DELETE_ROLE")];
+    let begin = || Leaving::begin(home.path(), folder.clock().clone(), folder.sealer().clone(), &entries).unwrap();
+    let (ends_well, dies) = (begin(), begin());
+    assert_eq!(read(&folder), lines(&[]));
+    assert_eq!(ends_well.finish(&entries).unwrap().lines.len(), 2);
+    assert_eq!(read(&folder), lines(&[(1, "CREATE_ROLE"), (2, "DELETE_ROLE")]));
+    // Still running, for it has the lock. Then it dies in the middle of its first record.
+    let begun = std::fs::read_dir(home.path()).unwrap().map(|file| file.unwrap().path());
+    let begun = begun.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "begun")).unwrap();
+    std::fs::OpenOptions::new().append(true).open(&begun).unwrap().write_all(b"{\"seq\":1,\"be").unwrap();
+    assert_eq!(read(&folder).len(), 2);
+    drop(dies);
+    for _ in 0..2 {
+        let found = read_all(&folder);
+        let unfinished: Vec<_> = found.iter().filter(|line| line.record.outcome == Outcome::Error).collect();
+        let actions: Vec<_> = unfinished.iter().map(|line| (line.seq, &*line.record.action)).collect();
+        assert_eq!((found.len(), actions), (4, vec![(1, "CREATE_ROLE"), (2, "DELETE_ROLE")]));
+        assert!(unfinished[0].record.metadata.as_str().contains("\"unfinished\":true"));
+    }
+    assert!(!begun.exists());
+    assert_eq!(std::fs::read_to_string(home.path().join("set-aside.ndjson")).unwrap(), "{\"seq\":1,\"be\n");
+}
+
 /// A segment that takes every write, keeps none, and can't be synced: what its writer has to write anew
 /// is in no file. `/dev/null` is one.
 fn make_unsyncable(home: &Path, folder: &Folder, next: u64) {
