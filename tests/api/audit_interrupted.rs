@@ -47,7 +47,7 @@ on_both_databases! {
         };
         assert!(killed, "it was answered:\n{}", journal(&app));
         app.kill().await;
-        drop(held);
+        held.release().await;
         for _ in 0..2 {
             app = app.launch.clone().start().await;
             let mut records = app.audit("limit=1000").await;

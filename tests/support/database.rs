@@ -31,10 +31,18 @@ struct Cell {
 }
 
 /// A lock that is held by a connection.
-#[expect(dead_code, reason = "held, and not used")]
 pub(crate) enum Held {
     Sqlite(Box<SqliteConnection>),
     Postgresql(tokio_postgres::Client),
+}
+
+impl Held {
+    pub(crate) async fn release(self) {
+        match self {
+            Self::Sqlite(mut connection) => connection.batch_execute("ROLLBACK").expect("a transaction"),
+            Self::Postgresql(client) => client.batch_execute("ROLLBACK").await.expect("a transaction"),
+        }
+    }
 }
 
 impl Database {
@@ -135,7 +143,7 @@ impl Database {
         self.postgres.as_ref().expect("a PostgreSQL database").set_away(is_away).await;
     }
 
-    /// Makes every change of roles wait, until what this gives is dropped.
+    /// Makes every change of roles wait, until what this gives is released.
     pub(crate) async fn hold_changes(&self) -> Held {
         match self.url() {
             None => {
