@@ -163,7 +163,7 @@ async fn a_cut_segment_is_said_and_its_piece_is_kept_apart() {
     let found: Vec<_> = batch.lines.iter().map(|line| (line.seq, &*line.record.action)).collect();
     assert_eq!(found, [(1, "A"), (2, "SET_ASIDE"), (3, "C")]);
     let piece = text.lines().nth(1).unwrap();
-    assert_eq!(batch.unreadable, [piece[..piece.len() - 19].as_bytes()]);
+    assert_eq!(batch.unreadable, [&piece.as_bytes()[..piece.len() - 19]]);
     // Found again by a process that starts before all of it was noted.
     assert_eq!(folder.set_aside(&batch.unreadable).unwrap(), 1);
     assert_eq!(folder.set_aside(&batch.unreadable).unwrap(), 0);
