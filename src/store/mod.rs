@@ -4,6 +4,7 @@
 //! on the store's own runtime, also when the caller goes away in between.
 
 mod audit;
+mod audit_copy;
 mod audit_postgres;
 mod audit_row;
 mod audit_scan;
@@ -17,9 +18,13 @@ mod error;
 mod feed;
 mod kept;
 mod migrate;
+mod partitions;
 mod ping;
 mod pool;
 mod recorded;
+mod retention;
+mod retention_postgres;
+mod retention_sqlite;
 mod role_statements;
 mod roles;
 mod row_locks;
@@ -42,6 +47,7 @@ pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
 pub use recorded::{BeginRecords, NewRecords};
+pub use retention::{AuditSweeper, LastOf, OldPart, Swept};
 pub use settings::{Database, StoreSettings};
 
 use crate::domain::audit::AuditRecord;
