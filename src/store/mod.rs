@@ -46,7 +46,7 @@ pub use audit_sink::{AuditError, AuditSink};
 pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
-pub use recorded::NewRecords;
+pub use recorded::{BeginRecords, NewRecords};
 pub use retention::{AuditSweeper, LastOf, OldPart, Swept};
 pub use settings::{Database, StoreSettings};
 
