@@ -55,9 +55,7 @@ impl From<OpenError> for AppError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Newer(_) | OpenError::Foreign(_) => Self::Configuration(error.to_string()),
-            OpenError::Away(_) | OpenError::Unreachable(_) | OpenError::Migration(_) => {
-                Self::Failed(error.to_string())
-            }
+            OpenError::Away(_) | OpenError::Unreachable(_) | OpenError::Migration(_) => Self::Failed(error.to_string()),
         }
     }
 }
