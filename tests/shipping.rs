@@ -137,9 +137,9 @@ async fn every_record_is_shipped_once_over_restarts_and_segments() {
         return not_tested("the log shipper: rsyslog is not installed", "TEST_SHIPPER");
     };
     let home: TempDir = tempfile::Builder::new().prefix("portcullis-shipper").tempdir().unwrap();
-    // Segments of 1 MB, all of which stay.
+    // Segments of less than 1 MB, all of which stay.
     let launch = Database::sqlite().app().env("WORKERS", "1").env("AUDIT_JOURNAL_KEEP", "100");
-    let mut app = launch.env("AUDIT_JOURNAL_MAX_BYTES", "2500000").start().await;
+    let mut app = launch.env("AUDIT_JOURNAL_MAX_BYTES", "1800000").start().await;
     let journal = app.launch.data_dir().join("audit");
     let collector = Collector::start();
     let john = app.user("johndoe").await;
@@ -153,7 +153,12 @@ async fn every_record_is_shipped_once_over_restarts_and_segments() {
     // A writer of its own, and another run of the first ones.
     let create = ["admin", "create", "--username", "boss", "--email", "boss@example.com", "--password-stdin"];
     assert_eq!(app.launch.command_line(&create, "kq7-Vw2.zR9_tb4").code, Some(0));
+    eventually("the command's record is in the table", Duration::from_secs(10), || async {
+        !app.audit("action=CREATE_USER").await.is_empty()
+    })
+    .await;
     app.terminate().await;
+    assert!(!app.log().contains("another process writes"), "{}", app.log());
     app = app.launch.clone().start().await;
     record(&app, &john, 20, "third").await;
     app.terminate().await;

@@ -33,6 +33,8 @@ pub(super) struct Recorder {
     folder: PathBuf,
     sealer: Sealer,
     is_enabled: bool,
+    /// What is in the database stays in the journal for shippers.
+    keeps_segments: bool,
 }
 
 impl Recorder {
@@ -57,7 +59,8 @@ impl Recorder {
             })?;
         }
         let sealer = open_sealer(&store, &config.tokens).await?;
-        Ok((store, Self { operator: operator().into(), folder, sealer, is_enabled }))
+        let keeps_segments = config.journal.keep_segments > 0;
+        Ok((store, Self { operator: operator().into(), folder, sealer, is_enabled, keeps_segments }))
     }
 
     /// The records of changes; none with `ENABLE_AUDIT_LOGGING=false`.
@@ -105,6 +108,8 @@ impl Recorder {
             .map_err(|error| CliError::Failed(format!("the change was made, but not recorded: {error}")))?;
         if let Err(error) = store.audit_sink(self.sealer.clone()).insert(left.writer, &left.lines).await {
             log::warn!("the audit record waits in the journal for the next start of the service: {error}");
+        } else if self.keeps_segments {
+            // The service counts it with its own, and deletes it in turn.
         } else if let Err(error) = std::fs::remove_file(&left.path) {
             // It is in the database; a service would find that out and delete it.
             log::debug!("{}: {error}", left.path.display());
