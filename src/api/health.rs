@@ -1,14 +1,18 @@
 //! Whether the service lives, can serve, and how it fares.
 
-use actix_web::http::StatusCode;
+use std::time::Duration;
+
 use actix_web::http::header::{CacheControl, CacheDirective, ETag, EntityTag, Header, IfNoneMatch};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, Route, web};
+use futures_util::StreamExt;
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Services;
 use super::endpoint::Endpoint;
+use crate::guard::{RequestId, X_REQUEST_ID};
 use crate::problem::ApiError;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -39,11 +43,66 @@ pub(super) struct Health {
 #[utoipa::path(get, path = "/", tag = "Service", responses((status = 200, description = "All is well", body = Health),
     (status = 503, description = "The database is unreachable", body = Health)))]
 async fn health(services: web::Data<Services>) -> HttpResponse {
-    let version = env!("CARGO_PKG_VERSION");
     match services.accounts.ping().await {
-        Ok(()) => HttpResponse::Ok().json(Health { status: "ok", version, database: "ok" }),
-        Err(_) => {
-            HttpResponse::ServiceUnavailable().json(Health { status: "degraded", version, database: "unreachable" })
+        Ok(()) => HttpResponse::Ok().json(Health { status: "ok", version: VERSION, database: "ok" }),
+        Err(_) => HttpResponse::ServiceUnavailable().json(Health::degraded()),
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl Health {
+    fn degraded() -> Self {
+        Self { status: "degraded", version: VERSION, database: "unreachable" }
+    }
+}
+
+/// What is answered where there is no database yet: that the process lives, and to all else 503. There
+/// is no audit journal either, so none of this is recorded.
+pub fn configure_without_database(cfg: &mut web::ServiceConfig) {
+    cfg.service(
+        web::resource("/healthz")
+            .route(web::get().to(alive_without_database))
+            .route(web::head().to(alive_without_database))
+            .default_service(web::to(away)),
+    )
+    .default_service(web::to(away));
+}
+
+async fn alive_without_database(request: HttpRequest) -> HttpResponse {
+    under_its_id(&RequestId::of(request.headers()), alive().await)
+}
+
+fn under_its_id(id: &RequestId, mut answer: HttpResponse) -> HttpResponse {
+    if let Some(id) = id.header() {
+        answer.headers_mut().insert(X_REQUEST_ID.clone(), id);
+    }
+    answer
+}
+
+async fn away(request: HttpRequest, body: web::Payload) -> HttpResponse {
+    // What is still unread when the connection closes could cost the client the answer.
+    tokio::time::timeout(UNREAD_PATIENCE, skip(body)).await.ok();
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let id = RequestId::of(request.headers());
+    let answer = if request.path() == "/" && is_read {
+        HttpResponse::ServiceUnavailable().json(Health::degraded())
+    } else {
+        ApiError::Unavailable("the database is away".into()).response(id.as_str())
+    };
+    under_its_id(&id, answer)
+}
+
+/// How long, and how far, a body is read that nobody wants.
+const UNREAD_PATIENCE: Duration = Duration::from_secs(2);
+const UNREAD_BYTES: usize = 64 << 10;
+
+async fn skip(mut body: web::Payload) {
+    let mut bytes = 0;
+    while let Some(Ok(chunk)) = body.next().await {
+        bytes += chunk.len();
+        if bytes > UNREAD_BYTES {
+            break;
         }
     }
 }

@@ -24,6 +24,7 @@ use actix_web::web;
 
 pub use docs::openapi;
 pub use endpoint::{Endpoint, Needs};
+pub use health::configure_without_database;
 pub use settings::ApiSettings;
 
 use crate::actors::{Accounts, Audit, Freshness, Rbac, RbacService, Tokens};

@@ -5,19 +5,21 @@
 
 mod portcullis;
 mod start;
+mod waiting;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use portcullis::Portcullis;
 pub use start::{claim_journal, open_sealer};
 
-use crate::config::Config;
-use crate::store::OpenError;
+use crate::config::{Config, ServerSettings};
+use crate::store::{OpenError, Store};
+use waiting::StandIn;
 
 /// How long the workers may take to answer what they have begun.
 const DRAIN_SECONDS: u64 = 6;
@@ -43,40 +45,92 @@ impl AppError {
     fn failed(what: &str, error: impl std::fmt::Display) -> Self {
         Self::Failed(format!("{what}: {error}"))
     }
+
+    fn unbound(settings: &ServerSettings, error: &std::io::Error) -> Self {
+        Self::Failed(format!("HOST={} PORT={}: {error}; PORT=0 takes a free port", settings.host, settings.port))
+    }
 }
 
 impl From<OpenError> for AppError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Newer(_) | OpenError::Foreign(_) => Self::Configuration(error.to_string()),
-            OpenError::Unreachable(_) | OpenError::Migration(_) => Self::Failed(error.to_string()),
+            OpenError::Away(_) | OpenError::Unreachable(_) | OpenError::Migration(_) => Self::Failed(error.to_string()),
         }
     }
 }
 
 /// A service that is ready to run.
-pub struct Application {
+struct Application {
     server: Server,
     address: SocketAddr,
     portcullis: Portcullis,
 }
 
-/// Builds the service and runs it until it is told to stop; within an actix system.
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, AppError> {
+        let listen = |kind| signal(kind).map_err(|error| AppError::failed("signals", error));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => log::info!("SIGTERM: no more connections are accepted"),
+            _ = self.interrupt.recv() => log::info!("SIGINT: no more connections are accepted"),
+        }
+    }
+}
+
+/// Builds the service and runs it until it is told to stop; within an actix system. While the server of
+/// the database is away it waits for it, and says so to whoever asks.
 ///
 /// # Errors
 /// It can't be started, or not be drained.
 pub async fn serve(config: Config) -> Result<(), AppError> {
-    Application::build(config).await?.run_until_stopped().await
+    let cause = match Store::open(config.store.clone()).await {
+        Ok(store) => {
+            let application = Application::build(store, config, None).await?;
+            return application.run_until_stopped(Signals::listen()?).await;
+        }
+        Err(OpenError::Away(cause)) => cause,
+        Err(error) => return Err(error.into()),
+    };
+    let mut signals = Signals::listen()?;
+    let stand_in = StandIn::start(&config.server, &cause)?;
+    let building = async {
+        let store = waiting::open(&config.store).await?;
+        Application::build(store, config, Some(stand_in.listener()?)).await
+    };
+    let application = tokio::select! {
+        () = signals.next() => None,
+        application = building => Some(application?),
+    };
+    match application {
+        None => {
+            stand_in.stop().await;
+            log::info!("stopped");
+            Ok(())
+        }
+        Some(application) => {
+            // What comes while neither of them accepts waits in the socket, which stays open.
+            actix::spawn(stand_in.stop());
+            application.run_until_stopped(signals).await
+        }
+    }
 }
 
 impl Application {
-    /// Opens the store, starts the actors, binds the address.
-    ///
-    /// # Errors
-    /// Whatever of it can't be done.
-    pub async fn build(config: Config) -> Result<Self, AppError> {
+    /// Starts the actors, and binds the address unless there is a socket already.
+    async fn build(store: Store, config: Config, listener: Option<TcpListener>) -> Result<Self, AppError> {
         let settings = config.server.clone();
-        let portcullis = Portcullis::start(config).await?;
+        let portcullis = Portcullis::start_on(store, config, None).await?;
         let inside = portcullis.clone();
         let server = HttpServer::new(move || {
             App::new()
@@ -89,30 +143,20 @@ impl Application {
         .disable_signals()
         .shutdown_timeout(DRAIN_SECONDS)
         .client_request_timeout(HEAD_TIMEOUT)
-        .keep_alive(Duration::from_secs(75))
-        .bind((settings.host, settings.port))
-        .map_err(|error| {
-            AppError::Failed(format!(
-                "HOST={} PORT={}: {error}; PORT=0 takes a free port",
-                settings.host, settings.port
-            ))
-        })?;
+        .keep_alive(Duration::from_secs(75));
+        let server = match listener {
+            Some(listener) => server.listen(listener),
+            None => server.bind((settings.host, settings.port)),
+        };
+        let server = server.map_err(|error| AppError::unbound(&settings, &error))?;
         let address = server.addrs().first().copied().ok_or_else(|| AppError::Failed("no address is bound".into()))?;
         Ok(Self { server: server.run(), address, portcullis })
     }
 
-    /// The address that is served: with `PORT=0` the one that was free.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Serves until SIGTERM or SIGINT, then drains.
-    ///
-    /// # Errors
-    /// The server failed.
-    pub async fn run_until_stopped(self) -> Result<(), AppError> {
+    async fn run_until_stopped(self, signals: Signals) -> Result<(), AppError> {
         log::info!("portcullis {} is listening on http://{}", env!("CARGO_PKG_VERSION"), self.address);
-        stop_on_signal(self.server.handle(), self.portcullis.clone())?;
+        stop_on_signal(self.server.handle(), self.portcullis.clone(), signals);
         let served = self.server.await;
         log::info!("draining");
         self.portcullis.stop().await;
@@ -121,14 +165,9 @@ impl Application {
     }
 }
 
-fn stop_on_signal(server: ServerHandle, portcullis: Portcullis) -> Result<(), AppError> {
-    let listen = |kind| signal(kind).map_err(|error| AppError::failed("signals", error));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+fn stop_on_signal(server: ServerHandle, portcullis: Portcullis, mut signals: Signals) {
     actix::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => log::info!("SIGTERM: no more connections are accepted"),
-            _ = interrupt.recv() => log::info!("SIGINT: no more connections are accepted"),
-        }
+        signals.next().await;
         // The workers take handles with them, and with the last one its actor ends.
         portcullis.lifecycle().draining();
         server.pause().await;
@@ -138,5 +177,4 @@ fn stop_on_signal(server: ServerHandle, portcullis: Portcullis) -> Result<(), Ap
         }
         server.stop(true).await;
     });
-    Ok(())
 }

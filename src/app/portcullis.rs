@@ -84,7 +84,8 @@ impl Portcullis {
     /// # Errors
     /// Whatever of it can't be done.
     pub async fn start(config: Config) -> Result<Self, AppError> {
-        Self::start_with(config, None).await
+        let store = Store::open(config.store.clone()).await?;
+        Self::start_on(store, config, None).await
     }
 
     /// As [`Portcullis::start`], with the host application's own API in `/openapi.json` and `/docs`.
@@ -92,10 +93,16 @@ impl Portcullis {
     /// # Errors
     /// Whatever of it can't be done.
     pub async fn start_with_api(config: Config, api: utoipa::openapi::OpenApi) -> Result<Self, AppError> {
-        Self::start_with(config, Some(api)).await
+        let store = Store::open(config.store.clone()).await?;
+        Self::start_on(store, config, Some(api)).await
     }
 
-    async fn start_with(config: Config, host_api: Option<utoipa::openapi::OpenApi>) -> Result<Self, AppError> {
+    /// The same on a store that is open already.
+    pub(super) async fn start_on(
+        store: Store,
+        config: Config,
+        host_api: Option<utoipa::openapi::OpenApi>,
+    ) -> Result<Self, AppError> {
         for warning in &config.warnings {
             log::warn!("{warning}");
         }
@@ -113,7 +120,6 @@ impl Portcullis {
         let lifecycle = Lifecycle::default();
         let arbiter = Arbiter::new();
 
-        let store = Store::open(config.store).await?;
         let keys = Keys::new(&config.tokens).map_err(|error| AppError::Configuration(error.to_string()))?;
         check_fingerprint(&store, &keys).await?;
         let sealer = open_sealer(&store, &config.tokens).await?;

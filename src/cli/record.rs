@@ -35,6 +35,8 @@ pub(super) struct Recorder {
     sealer: Sealer,
     is_enabled: bool,
     leaving: Arc<Mutex<Option<Leaving>>>,
+    /// What is in the database stays in the journal for shippers.
+    keeps_segments: bool,
 }
 
 impl Recorder {
@@ -59,7 +61,9 @@ impl Recorder {
             })?;
         }
         let sealer = open_sealer(&store, &config.tokens).await?;
-        Ok((store, Self { operator: operator().into(), folder, sealer, is_enabled, leaving: Arc::default() }))
+        let (operator, leaving) = (operator().into(), Arc::default());
+        let keeps_segments = config.journal.keep_segments > 0;
+        Ok((store, Self { operator, folder, sealer, is_enabled, leaving, keeps_segments }))
     }
 
     /// The records of changes; none with `ENABLE_AUDIT_LOGGING=false`.
@@ -119,6 +123,8 @@ impl Recorder {
         })?;
         if let Err(error) = store.audit_sink(self.sealer.clone()).insert(left.writer, &left.lines).await {
             log::warn!("the audit record waits in the journal for the next start of the service: {error}");
+        } else if self.keeps_segments {
+            // The service counts it with its own, and deletes it in turn.
         } else if let Err(error) = std::fs::remove_file(&left.path) {
             // It is in the database; a service would find that out and delete it.
             log::debug!("{}: {error}", left.path.display());

@@ -57,6 +57,8 @@ pub use recorder::{Recorder, RecorderSettings};
 pub use remote::RemoteSettings;
 #[cfg(feature = "service")]
 pub use request_id::RequestId;
+#[cfg(feature = "service")]
+pub(crate) use request_id::X_REQUEST_ID;
 pub use require::{
     RequireMiddleware, require_all, require_any, require_authentication, require_permission, require_role,
 };

@@ -16,7 +16,7 @@ pub struct RequestId(Rc<str>);
 
 impl RequestId {
     /// The caller's `X-Request-Id`, if there is one and it is decent, else a fresh UUIDv7.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let given = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
         match given {
             Some(given) if (1..=128).contains(&given.len()) && given.bytes().all(|b| b.is_ascii_graphic()) => {
@@ -39,7 +39,7 @@ impl RequestId {
         redact(&self.0)
     }
 
-    pub(super) fn header(&self) -> Option<HeaderValue> {
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(&self.0).ok()
     }
 }

@@ -12,6 +12,8 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::OpenError;
+
 /// SQLite behind an async face: its calls run on blocking threads.
 pub(crate) type AsyncSqlite = SyncConnectionWrapper<SqliteConnection>;
 
@@ -54,21 +56,94 @@ pub(crate) async fn async_sqlite(path: &Path) -> ConnectionResult<AsyncSqlite> {
     Ok(SyncConnectionWrapper::new(connection))
 }
 
+/// Why there is no connection to PostgreSQL.
+pub(super) enum Unconnected {
+    /// The server is not there, or not yet.
+    Away(String),
+    /// What we were told is wrong, or the server refuses us.
+    Refused(ConnectionError),
+}
+
+impl From<Unconnected> for ConnectionError {
+    fn from(unconnected: Unconnected) -> Self {
+        match unconnected {
+            Unconnected::Away(why) => Self::BadConnection(why),
+            Unconnected::Refused(error) => error,
+        }
+    }
+}
+
+impl From<Unconnected> for OpenError {
+    fn from(unconnected: Unconnected) -> Self {
+        match unconnected {
+            Unconnected::Away(why) => Self::Away(why),
+            Unconnected::Refused(error) => Self::Unreachable(error.to_string()),
+        }
+    }
+}
+
+impl From<ConnectionError> for Unconnected {
+    fn from(error: ConnectionError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for Unconnected {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let why = describe(&error);
+        if is_away(&error) { Self::Away(why) } else { Self::Refused(ConnectionError::BadConnection(why)) }
+    }
+}
+
+/// Whether waiting may help: nobody listens there, or who does says that it is no time yet.
+fn is_away(error: &tokio_postgres::Error) -> bool {
+    use std::io::ErrorKind;
+    if let Some(refusal) = error.as_db_error() {
+        let code = refusal.code().code();
+        // Connection exceptions (a pooler's, too), too few resources, starting and stopping, and a database that
+        // is closed for a while.
+        return code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") || code == "55000";
+    }
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let Some(cause) = cause else { return error.is_closed() };
+    let is_passing = matches!(
+        cause.kind(),
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            // The socket's file, which goes with the server.
+            | ErrorKind::NotFound
+    );
+    // A name that is not known has no kind of its own; in a network of containers it comes with the server.
+    is_passing || cause.to_string().starts_with("failed to lookup address")
+}
+
+/// Connects to PostgreSQL, for those who ask again anyway.
+pub(crate) async fn postgres(url: &SecretString, timeout: Duration) -> ConnectionResult<AsyncPgConnection> {
+    Ok(reach(url, timeout).await?)
+}
+
 /// Connects to PostgreSQL; the task that drives the connection lives on the
 /// present runtime. With `sslmode=require`, `verify-ca` or `verify-full` by
 /// TLS, the server's certificate and name verified against the system's
 /// authorities or `sslrootcert`; without `sslmode`, plain.
-pub(crate) async fn postgres(url: &SecretString, timeout: Duration) -> ConnectionResult<AsyncPgConnection> {
+pub(super) async fn reach(url: &SecretString, timeout: Duration) -> Result<AsyncPgConnection, Unconnected> {
     let (config, tls) = configure(url, timeout)?;
     within(timeout, async {
         match tls {
             None => {
-                let (client, connection) = config.connect(NoTls).await.map_err(bad)?;
-                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+                let (client, connection) = config.connect(NoTls).await?;
+                Ok(AsyncPgConnection::try_from_client_and_connection(client, connection).await?)
             }
             Some(tls) => {
-                let (client, connection) = config.connect(tls).await.map_err(bad)?;
-                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+                let (client, connection) = config.connect(tls).await?;
+                Ok(AsyncPgConnection::try_from_client_and_connection(client, connection).await?)
             }
         }
     })
@@ -78,29 +153,28 @@ pub(crate) async fn postgres(url: &SecretString, timeout: Duration) -> Connectio
 /// The same without diesel, which knows no COPY.
 pub(crate) async fn postgres_client(url: &SecretString, timeout: Duration) -> ConnectionResult<Client> {
     let (config, tls) = configure(url, timeout)?;
-    within(timeout, async {
+    let connected = within(timeout, async {
         match tls {
             None => {
-                let (client, connection) = config.connect(NoTls).await.map_err(bad)?;
+                let (client, connection) = config.connect(NoTls).await?;
                 tokio::spawn(connection);
                 Ok(client)
             }
             Some(tls) => {
-                let (client, connection) = config.connect(tls).await.map_err(bad)?;
+                let (client, connection) = config.connect(tls).await?;
                 tokio::spawn(connection);
                 Ok(client)
             }
         }
-    })
-    .await
+    });
+    Ok(connected.await?)
 }
 
-fn bad(error: tokio_postgres::Error) -> ConnectionError {
-    ConnectionError::BadConnection(describe(&error))
-}
-
-async fn within<T>(timeout: Duration, connecting: impl Future<Output = ConnectionResult<T>>) -> ConnectionResult<T> {
-    let late = |_| ConnectionError::BadConnection("no connection in time".into());
+async fn within<T>(
+    timeout: Duration,
+    connecting: impl Future<Output = Result<T, Unconnected>>,
+) -> Result<T, Unconnected> {
+    let late = |_| Unconnected::Away("no connection in time".into());
     tokio::time::timeout(timeout, connecting).await.map_err(late)?
 }
 

@@ -41,7 +41,10 @@ pub enum StoreError {
 /// Why a database can't be used at all: the start stops.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It does not answer, or can't be made.
+    /// Its server does not answer, or not yet: that may pass.
+    #[error("DATABASE_URL: the database can't be opened: {0}")]
+    Away(String),
+    /// It refuses us, or can't be made.
     #[error("DATABASE_URL: the database can't be opened: {0}")]
     Unreachable(String),
     /// It has migrations that this program does not know.

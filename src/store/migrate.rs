@@ -93,8 +93,7 @@ fn check_sqlite(
 
 async fn migrate_postgres(url: &SecretString, timeout: Duration) -> Result<Vec<String>, OpenError> {
     // A migration may take longer than a request's statement.
-    let connection =
-        connect::postgres(url, timeout).await.map_err(|error| OpenError::Unreachable(error.to_string()))?;
+    let connection = connect::reach(url, timeout).await?;
     blocking(move || {
         let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(connection);
         let lock = format!("SET statement_timeout = 0; SELECT pg_advisory_lock({ADVISORY_LOCK})");

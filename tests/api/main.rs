@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "other suites use the rest")]
 mod support;
 
 mod admin_audit;

@@ -149,9 +149,15 @@ impl Launch {
 
     /// Starts the service and waits until it listens.
     pub(crate) async fn start(self) -> TestApp {
-        let mut child = self.command(&["serve"]).spawn().expect("the binary starts");
+        let mut child = self.command(&["serve"]).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let log = Arc::new(Mutex::new(String::new()));
+        let (printed, stdout) = (Arc::clone(&log), BufReader::new(child.stdout.take().expect("piped")));
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                printed.lock().expect("no holder panics").push_str(&format!("standard output: {line}\n"));
+            }
+        });
         let (listening, port) = mpsc::channel();
         let lines = Arc::clone(&log);
         std::thread::spawn(move || {
@@ -181,6 +187,15 @@ impl Launch {
         app.port = port.recv_timeout(START_WITHIN).unwrap_or_else(|error| panic!("does not listen ({error})"));
         app
     }
+}
+
+/// Whether there is a JSON Web Token in it: a header, a dot, and what it says.
+pub(crate) fn has_token(text: &str) -> bool {
+    text.match_indices("eyJ").any(|(at, _)| {
+        let (header, rest) = text[at..].split_once('.').unwrap_or((&text[at..], ""));
+        let is_long = header.len() >= 16 && header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        is_long && rest.starts_with("eyJ")
+    })
 }
 
 fn read_all(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
@@ -233,7 +248,7 @@ impl TestApp {
         &self.launch.database
     }
 
-    /// What it wrote to standard error so far.
+    /// What it wrote to standard error, and to standard output, so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("no holder panics").clone()
     }
@@ -350,6 +365,21 @@ impl TestApp {
         found.into_iter().next().expect("one")
     }
 
+    /// That neither the log nor the journal has a password or the key that all tests use, or what looks like a token.
+    fn assert_nothing_leaked(&self) {
+        let folder = self.launch.data_dir().join("audit");
+        let files = std::fs::read_dir(folder).into_iter().flatten().filter_map(|file| Some(file.ok()?.path()));
+        let journal = files.filter_map(|path| std::fs::read(path).ok());
+        for text in journal.chain([self.log().into_bytes()]) {
+            for line in String::from_utf8_lossy(&text).lines() {
+                for secret in [SECRET, "securepassword123", "correct-horse-battery"] {
+                    assert!(!line.contains(secret), "{secret} was written: {line}");
+                }
+                assert!(!has_token(line), "what looks like a token was written: {line}");
+            }
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the child is there");
     }
@@ -366,7 +396,8 @@ impl TestApp {
         self.wait().await;
     }
 
-    async fn wait(&mut self) -> ExitStatus {
+    /// Waits for an end that comes by itself, or by a signal.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + STOP_WITHIN;
         loop {
             if let Some(status) = self.child.try_wait().expect("can be waited for") {
@@ -385,6 +416,8 @@ impl Drop for TestApp {
         self.child.wait().ok();
         if std::thread::panicking() {
             eprintln!("--- what the service wrote ---\n{}---", self.log());
+        } else {
+            self.assert_nothing_leaked();
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Cluster {
     folder: PathBuf,
     /// Held for its standard input, which is the pipe.
     watcher: Child,
+    binaries: PathBuf,
+    options: String,
 }
 
 impl Cluster {
@@ -41,19 +43,41 @@ impl Cluster {
         let data = folder.path().join("data");
         let initdb = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"];
         done(tool(&binaries, "initdb").args(initdb).arg(&data))?;
-        let cluster = Self::watched(folder, &binaries)?;
-        let socket = format!("unix_socket_directories={}", cluster.folder.display());
-        let options: String =
+        let socket = format!("unix_socket_directories={}", folder.path().display());
+        let options =
             ["listen_addresses=''", &socket].iter().chain(settings).map(|setting| format!("-c {setting} ")).collect();
-        let mut start = tool(&binaries, "pg_ctl");
-        start.args(["start", "-w", "-s", "-D"]).arg(&data).arg("-l").arg(cluster.folder.join("log"));
-        done(start.args(["-o", &options]))?;
+        let cluster = Self::watched(folder, binaries, options)?;
+        cluster.begin()?;
         Ok(Some(cluster))
     }
 
+    /// Starts the server, and waits until it takes connections.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn begin(&self) -> Result<(), String> {
+        let mut start = self.control("start");
+        start.arg("-l").arg(self.folder.join("log"));
+        done(start.args(["-o", &self.options]))
+    }
+
+    /// Stops the server at once, as a power cut of its machine would.
+    ///
+    /// # Errors
+    /// It does not stop.
+    pub(crate) fn end(&self) -> Result<(), String> {
+        done(self.control("stop").args(["-m", "immediate"]))
+    }
+
+    fn control(&self, what: &str) -> Command {
+        let mut control = tool(&self.binaries, "pg_ctl");
+        control.args([what, "-w", "-s", "-D"]).arg(self.folder.join("data"));
+        control
+    }
+
     /// From here on the watcher stops the cluster and removes the folder.
-    fn watched(folder: TempDir, binaries: &Path) -> Result<Self, String> {
-        let stop = tool(binaries, "pg_ctl");
+    fn watched(folder: TempDir, binaries: PathBuf, options: String) -> Result<Self, String> {
+        let stop = tool(&binaries, "pg_ctl");
         let watcher = Command::new("sh")
             .args(["-c", WATCHER, "sh"])
             .arg(stop.get_program())
@@ -67,7 +91,7 @@ impl Cluster {
             .stderr(Stdio::null())
             .spawn()
             .map_err(text)?;
-        Ok(Self { folder: folder.keep(), watcher })
+        Ok(Self { folder: folder.keep(), watcher, binaries, options })
     }
 
     /// The `DATABASE_URL` of one of its databases. It names no host but the socket: another server may

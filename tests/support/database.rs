@@ -55,6 +55,18 @@ impl Database {
         Some(Self { home: new_home(), postgres })
     }
 
+    /// An empty one on a PostgreSQL server of its own, which [`Database::set_running`] stops; none where there are
+    /// no server binaries.
+    pub(crate) fn on_its_own_server() -> Option<Self> {
+        let postgres = FreshDatabase::create_alone()?;
+        Some(Self { home: new_home(), postgres: Some(Arc::new(postgres)) })
+    }
+
+    /// Stops its own server at once, or starts it again.
+    pub(crate) fn set_running(&self, is_running: bool) {
+        self.postgres.as_ref().expect("a PostgreSQL database").set_running(is_running);
+    }
+
     /// An empty SQLite database, for what does not depend on the database.
     pub(crate) fn sqlite() -> Self {
         Self { home: new_home(), postgres: None }

@@ -14,12 +14,14 @@ pub(crate) mod raw;
 mod tokens;
 
 pub(crate) use admin::NOBODY;
-pub(crate) use app::{Account, Exit, Launch, TestApp};
+pub(crate) use app::{Account, Exit, Launch, TestApp, has_token};
 pub(crate) use database::{Backend, Database};
 pub(crate) use http::{Answer, Call, assert_millisecond_time, assert_uuid_v7, field_codes, items, names};
 pub(crate) use tokens::{Forge, SECRET, base64url, claims, now};
 
 use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -82,6 +84,21 @@ macro_rules! on_both_databases {
     )* };
 }
 pub(crate) use on_both_databases;
+
+/// The program of that name: on the PATH, or where Debian puts it, which is not on everybody's.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
+    folders.map(|folder| folder.join(name)).find(|program| program.exists())
+}
+
+/// Says that something was not tested, on the real standard error: the test runner would keep `eprintln!` to itself.
+/// Fails where this variable is `required`.
+pub(crate) fn not_tested(what: &str, variable: &str) {
+    let line = format!("\nNOT TESTED: {what}\n");
+    assert!(std::env::var(variable).as_deref() != Ok("required"), "{line}");
+    drop(std::io::stderr().write_all(line.as_bytes()));
+}
 
 /// Asks again, 25 ms apart, until the answer is yes; panics with `what` after `within`.
 pub(crate) async fn eventually<Fut: Future<Output = bool>>(

@@ -36,6 +36,8 @@ static SERVER: OnceLock<Option<Server>> = OnceLock::new();
 pub(super) struct FreshDatabase {
     name: String,
     url: String,
+    /// Its own server, which it may stop.
+    server: Option<Cluster>,
 }
 
 impl FreshDatabase {
@@ -46,7 +48,27 @@ impl FreshDatabase {
         let name = format!("portcullis_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         query(&server.admin, &format!("CREATE DATABASE {name}")).await;
         let (before, after) = &server.url;
-        Some(Self { url: format!("{before}{name}{after}"), name })
+        Some(Self { url: format!("{before}{name}{after}"), name, server: None })
+    }
+
+    /// One on a server of its own; none where there are no binaries of one.
+    pub(super) fn create_alone() -> Option<Self> {
+        // What it has committed outlives it: it may end at any moment.
+        let settings: Vec<&str> = SETTINGS.iter().copied().filter(|it| *it != "synchronous_commit=off").collect();
+        match Cluster::start(&settings) {
+            Ok(Some(server)) => {
+                let name = "postgres".to_owned();
+                Some(Self { url: server.url(&name), name, server: Some(server) })
+            }
+            Ok(None) => not_tested("no server binaries found"),
+            Err(why) => not_tested(&why),
+        }
+    }
+
+    /// Stops its own server, or starts it again.
+    pub(super) fn set_running(&self, is_running: bool) {
+        let server = self.server.as_ref().expect("a server of its own");
+        if is_running { server.begin() } else { server.end() }.expect("does what it is told");
     }
 
     pub(super) fn url(&self) -> &str {
@@ -67,6 +89,9 @@ impl FreshDatabase {
 
 impl Drop for FreshDatabase {
     fn drop(&mut self) {
+        if self.server.is_some() {
+            return;
+        }
         // Hundreds of them would take gigabytes. A thread of its own: this may be inside a runtime.
         let drop_it = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let dropping = std::thread::spawn(move || {
@@ -138,12 +163,12 @@ fn find_or_start() -> Option<Server> {
         Ok(None) => not_tested("no server binaries found, and TEST_DATABASE_URL is not set"),
         Err(why) => not_tested(&why),
     }
-    None
 }
 
 /// Says it on the real standard error: the test runner would keep `eprintln!` to itself.
-fn not_tested(why: &str) {
+fn not_tested<T>(why: &str) -> Option<T> {
     let line = format!("\nPOSTGRESQL WAS NOT TESTED: {why}\n");
     assert!(std::env::var("TEST_POSTGRES").as_deref() != Ok("required"), "{line}");
     drop(std::io::stderr().write_all(line.as_bytes()));
+    None
 }
