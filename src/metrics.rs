@@ -121,6 +121,8 @@ pub struct AuditMetrics {
     pub lost: IntCounter,
     /// `portcullis_audit_journal_bytes`.
     pub journal_bytes: IntGauge,
+    /// `portcullis_audit_removed_total`: records that retention removed.
+    pub removed: IntCounter,
 }
 
 impl AuditMetrics {
@@ -156,6 +158,7 @@ impl AuditMetrics {
             set_aside: counter(registry, "audit_set_aside_total", "Audit records that the database refused")?,
             lost: counter(registry, "audit_lost_total", "Answers without an audit record")?,
             journal_bytes: gauge(registry, "audit_journal_bytes", "Bytes in the audit journal's segments")?,
+            removed: counter(registry, "audit_removed_total", "Audit records that were removed for their age")?,
         })
     }
 }

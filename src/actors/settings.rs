@@ -65,3 +65,37 @@ pub struct CacheSettings {
     /// `AUTHZ_MAX_STALENESS_SECONDS`: how long held decisions stand while the database is away.
     pub max_staleness: Duration,
 }
+
+/// How old audit records are removed.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionSettings {
+    /// `AUDIT_RETENTION_DAYS`; 0: they are kept for ever.
+    pub days: u32,
+    /// How long after the start of the service the first look is.
+    pub first_run_after: Duration,
+    /// The pause between a look and the next.
+    pub every: Duration,
+    /// How many records one transaction deletes at most.
+    pub batch: u32,
+    /// The shortest pause after it.
+    pub pause: Duration,
+    /// How often a lock on the log is tried for, each time for a moment.
+    pub lock_attempts: u32,
+    /// The pause between those.
+    pub lock_pause: Duration,
+}
+
+impl RetentionSettings {
+    /// Records are kept for so many days; 0: for ever.
+    pub fn of_days(days: u32) -> Self {
+        Self {
+            days,
+            first_run_after: Duration::from_secs(2),
+            every: Duration::from_secs(60 * 60),
+            batch: 500,
+            pause: Duration::from_millis(25),
+            lock_attempts: 600,
+            lock_pause: Duration::from_secs(1),
+        }
+    }
+}

@@ -13,7 +13,8 @@ use actix_web_prom::{PrometheusMetrics, PrometheusMetricsBuilder};
 use super::AppError;
 use super::start::{bootstrap, check_default_role, check_fingerprint, claim_journal, open_sealer};
 use crate::actors::{
-    Accounts, Audit, Feed, Freshness, Keys, Lifecycle, Passwords, Rbac, RbacService, ServiceError, Tokens,
+    Accounts, Audit, Feed, Freshness, Keys, Lifecycle, Passwords, Rbac, RbacService, Retention, RetentionSettings,
+    ServiceError, Tokens,
 };
 use crate::api::{self, ApiSettings, Services};
 use crate::clock::{SharedClock, SystemClock};
@@ -72,6 +73,7 @@ struct Inner {
     unfinished: Unfinished,
     fails_open: bool,
     feed: Feed,
+    retention: Retention,
     lifecycle: Lifecycle,
     arbiter: Arbiter,
 }
@@ -157,10 +159,22 @@ impl Portcullis {
         let installation =
             store.installation_id().await.map_err(|error| AppError::failed("the installation's id", error))?;
         claim_journal(&config.journal.folder, installation)?;
-        let audit =
-            Audit::start(&store, config.journal, Arc::clone(&clock), (sealer, installation), &registry, &lifecycle)
-                .await
-                .map_err(|error| AppError::failed("the audit log can't be started", error))?;
+        let retention = RetentionSettings::of_days(config.audit.retention_days);
+        Retention::prepare(&store, &clock, &retention).await;
+        let seals = (sealer.clone(), installation);
+        let audit = Audit::start(&store, config.journal, Arc::clone(&clock), seals, &registry, &lifecycle)
+            .await
+            .map_err(|error| AppError::failed("the audit log can't be started", error))?;
+        let retention = Retention::start(
+            store.clone(),
+            sealer,
+            installation,
+            Arc::clone(&clock),
+            retention,
+            audit.metrics().removed.clone(),
+            &arbiter.handle(),
+            &lifecycle,
+        );
         if !config.audit.is_enabled {
             log::warn!("ENABLE_AUDIT_LOGGING=false: no request is recorded");
         }
@@ -197,6 +211,7 @@ impl Portcullis {
             unfinished: Unfinished::default(),
             fails_open: config.audit.fail_open,
             feed,
+            retention,
             lifecycle,
             arbiter,
         })))
@@ -304,6 +319,7 @@ impl Portcullis {
     pub async fn stop(&self) {
         self.0.lifecycle.draining();
         self.0.feed.stop();
+        self.0.retention.stop();
         if let Err(error) = self.0.services.tokens.write_uses().await {
             log::warn!("last uses of sessions were not written: {error}");
         }

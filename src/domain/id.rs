@@ -89,4 +89,10 @@ impl RecordId {
     pub fn time(self) -> super::Timestamp {
         super::Timestamp::from_millis(i64::try_from(self.0.as_u128() >> 80).unwrap_or(i64::MAX))
     }
+
+    /// The least id of a millisecond: ids from it on are of that time or later.
+    pub fn least_of(time: super::Timestamp) -> Self {
+        let millis = u128::try_from(time.as_millis().clamp(0, (1 << 48) - 1)).unwrap_or(0);
+        Self(Uuid::from_u128(millis << 80))
+    }
 }

@@ -8,7 +8,6 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use uuid::Uuid;
 
 use super::audit_row::AuditRow;
 use super::pool::ask;
@@ -21,10 +20,8 @@ use crate::domain::{AuditCount, AuditFilter, AuditPage, AuditSlice, Bucket, Coun
 /// How many records a page looks through at most, beyond those that it leaves out.
 const WINDOW: u64 = 10_000;
 
-/// The least UUIDv7 of a millisecond: ids from it on are of that time or later.
 pub(super) fn least_id(time: Timestamp) -> DbId {
-    let millis = u128::try_from(time.as_millis().clamp(0, (1 << 48) - 1)).unwrap_or(0);
-    DbId(Uuid::from_u128(millis << 80))
+    RecordId::least_of(time).into()
 }
 
 #[diesel::declare_sql_function]

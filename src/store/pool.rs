@@ -142,6 +142,17 @@ impl Pools {
         }
     }
 
+    /// The same for work that nobody waits for, and that may take as long as it takes.
+    pub(super) async fn run_long<T, F>(&self, work: F) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        let Some(runtime) = &self.runtime else { return Err(StoreError::Unavailable("the store is closed".into())) };
+        let done = runtime.spawn(work).await;
+        done.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a database task failed: {error}"))))
+    }
+
     /// No answer waits longer than twice `DATABASE_TIMEOUT_SECONDS`; a little less leaves room for the rest.
     pub(super) fn patience(&self) -> Duration {
         self.settings.timeout.mul_f64(1.8)

@@ -24,6 +24,7 @@ mod audit_journal;
 mod audit_proof;
 mod audit_query;
 mod audit_questions;
+mod audit_retention;
 mod bad_input;
 mod command_line;
 mod configuration;

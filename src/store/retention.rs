@@ -1,0 +1,350 @@
+//! Takes old records out of the audit log, in steps that nobody feels, on a connection of its own.
+//!
+//! On PostgreSQL whole partitions go, and what is old in the others in small deletes; on SQLite all of it
+//! in small deletes. Which step comes when, and what is signed before it, is the actor's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel_async::AsyncPgConnection;
+use futures_util::future::BoxFuture;
+
+use super::audit_row::ChainEnd;
+use super::connect::{self, AsyncSqlite};
+use super::migrate::audit_path;
+use super::pool::Pools;
+use super::settings::Database;
+use super::types::DbId;
+use super::{Store, StoreError, StoreResult, retention_postgres, retention_sqlite};
+use crate::domain::{RecordId, Timestamp, WriterId};
+
+/// How long one statement may take: to find the last records of a whole partition it is read twice.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Takes old records out of the audit log.
+pub struct AuditSweeper {
+    pools: Arc<Pools>,
+    connection: Option<Connection>,
+}
+
+enum Connection {
+    Sqlite(Box<AsyncSqlite>),
+    Postgres(Box<AsyncPgConnection>),
+}
+
+/// The last record of each writer among some, and how many they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastOf {
+    /// Where each writer's chain ends among them.
+    pub ends: HashMap<WriterId, ChainEnd>,
+    /// How many records.
+    pub count: u64,
+}
+
+/// A partition that is too old as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldPart {
+    /// Its table, as SQL names it.
+    pub(super) table: String,
+    /// It is a table of its own already: an earlier run did not come to its end.
+    pub(super) is_apart: bool,
+}
+
+impl OldPart {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.table
+    }
+}
+
+/// How far small deletes have come in a run.
+#[derive(Debug, Clone, Default)]
+pub struct Swept {
+    /// Tables that are done with.
+    pub(super) tables: usize,
+    /// In the next one, up to which record.
+    pub(super) after: Option<RecordId>,
+    /// Records that went.
+    pub removed: u64,
+}
+
+/// A row that is to go.
+pub(super) type OldRow = (DbId, DbId, i64);
+
+impl LastOf {
+    pub(super) fn add(&mut self, writer: WriterId, end: ChainEnd, count: u64) {
+        self.count += count;
+        let last = self.ends.entry(writer).or_insert(end);
+        if end.seq > last.seq {
+            *last = end;
+        }
+    }
+}
+
+/// Of these rows, those that the stated ends cover: what came in later has to be stated first.
+fn covered(rows: &[OldRow], ends: &HashMap<WriterId, u64>) -> Vec<DbId> {
+    let is_covered = |writer: DbId, seq: i64| {
+        ends.get(&writer.into()).is_some_and(|last| u64::try_from(seq).is_ok_and(|seq| seq <= *last))
+    };
+    rows.iter().filter(|(_, writer, seq)| is_covered(*writer, *seq)).map(|(id, ..)| *id).collect()
+}
+
+impl Store {
+    /// What takes old records out of the audit log.
+    pub fn audit_sweeper(&self) -> AuditSweeper {
+        AuditSweeper { pools: Arc::clone(&self.pools), connection: None }
+    }
+}
+
+impl AuditSweeper {
+    /// Begins a run; gives the time by the database's clock. `None`: another instance is at it.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn begin(&mut self, now: Timestamp) -> StoreResult<Option<Timestamp>> {
+        let pools = Arc::clone(&self.pools);
+        let (connection, time) = self
+            .pools
+            .run(async move {
+                let mut connection = Connection::open(&pools).await?;
+                let time = match &mut connection {
+                    // One process has the journal, and so the file.
+                    Connection::Sqlite(_) => Some(now),
+                    Connection::Postgres(connection) => retention_postgres::claim(connection).await?,
+                };
+                Ok((connection, time))
+            })
+            .await?;
+        self.connection = time.is_some().then_some(connection);
+        Ok(time)
+    }
+
+    /// Ends the run: another instance may begin one.
+    pub fn end(&mut self) {
+        // The lock ends with the connection.
+        self.connection = None;
+    }
+
+    /// Makes the partitions that are missing now and for the next weeks, where records are kept for so many
+    /// days (0: for ever); gives those that can't be made, for the default partition has records of theirs.
+    ///
+    /// # Errors
+    /// `Unavailable`, also where a lock was not to be had at once: what was made stays.
+    pub async fn make_partitions(&mut self, now: Timestamp, days: u32) -> StoreResult<Vec<String>> {
+        self.work(move |connection| {
+            Box::pin(async move {
+                match connection {
+                    Connection::Sqlite(_) => Ok(Vec::new()),
+                    Connection::Postgres(connection) => {
+                        retention_postgres::make_partitions(connection, now, days).await
+                    }
+                }
+            })
+        })
+        .await
+    }
+
+    /// Up to which id (exclusive) records are removed that are older than this time: on PostgreSQL it is a
+    /// partition's bound, on SQLite the beginning of a day (UTC).
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn cutoff(&mut self, older_than: Timestamp) -> StoreResult<RecordId> {
+        self.work(move |connection| {
+            Box::pin(async move {
+                match connection {
+                    Connection::Sqlite(_) => Ok(retention_sqlite::cutoff(older_than)),
+                    Connection::Postgres(connection) => retention_postgres::cutoff(connection, older_than).await,
+                }
+            })
+        })
+        .await
+    }
+
+    /// The last record before an id of each writer, and how many there are.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn last_before(&mut self, before: RecordId) -> StoreResult<LastOf> {
+        self.work(move |connection| {
+            Box::pin(async move {
+                match connection {
+                    Connection::Sqlite(connection) => retention_sqlite::last_before(connection, before).await,
+                    Connection::Postgres(connection) => retention_postgres::last_before(connection, before).await,
+                }
+            })
+        })
+        .await
+    }
+
+    /// The partitions that have nothing from this id on, and those that an earlier run has detached.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn old_parts(&mut self, before: RecordId) -> StoreResult<Vec<OldPart>> {
+        self.work(move |connection| {
+            Box::pin(async move {
+                match connection {
+                    Connection::Sqlite(_) => Ok(Vec::new()),
+                    Connection::Postgres(connection) => retention_postgres::old_parts(connection, before).await,
+                }
+            })
+        })
+        .await
+    }
+
+    /// Makes a partition a table of its own, which nobody reads and nobody writes.
+    ///
+    /// # Errors
+    /// `Unavailable`, also where the lock was not to be had at once: try again later.
+    pub async fn detach(&mut self, part: &OldPart) -> StoreResult<OldPart> {
+        let part = part.clone();
+        self.work(move |connection| {
+            Box::pin(async move {
+                match connection {
+                    Connection::Postgres(connection) if !part.is_apart => {
+                        retention_postgres::detach(connection, &part).await
+                    }
+                    _ => Ok(part),
+                }
+            })
+        })
+        .await
+    }
+
+    /// The last record of each writer in a detached partition.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn last_in(&mut self, part: &OldPart) -> StoreResult<LastOf> {
+        let table = part.table.clone();
+        self.work(move |connection| {
+            Box::pin(async move {
+                match connection {
+                    Connection::Sqlite(_) => Ok(LastOf::default()),
+                    Connection::Postgres(connection) => retention_postgres::last_in(connection, &table, None).await,
+                }
+            })
+        })
+        .await
+    }
+
+    /// Drops a detached partition.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn drop_part(&mut self, part: &OldPart) -> StoreResult<()> {
+        let part = part.clone();
+        self.work(move |connection| {
+            Box::pin(async move {
+                match connection {
+                    Connection::Postgres(connection) if part.is_apart => {
+                        retention_postgres::drop_table(connection, &part).await
+                    }
+                    _ => Ok(()),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Deletes the next few records before an id, of each writer those up to a number; false: there are no more.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn sweep(
+        &mut self,
+        swept: &mut Swept,
+        before: RecordId,
+        ends: HashMap<WriterId, u64>,
+        limit: u32,
+    ) -> StoreResult<bool> {
+        let (tables, after) = (swept.tables, swept.after.map_or(DbId(uuid::Uuid::nil()), DbId::from));
+        let found = self
+            .work(move |connection| {
+                Box::pin(async move {
+                    let range = (after, DbId::from(before));
+                    match connection {
+                        Connection::Sqlite(_) if tables > 0 => Ok(None),
+                        Connection::Sqlite(connection) => {
+                            let rows = retention_sqlite::old_rows(connection, range, limit).await?;
+                            let removed = retention_sqlite::delete(connection, covered(&rows, &ends)).await?;
+                            Ok(Some((rows, removed)))
+                        }
+                        Connection::Postgres(connection) => {
+                            let tables_left = retention_postgres::straddling(connection, before).await?;
+                            let Some(table) = tables_left.get(tables) else { return Ok(None) };
+                            let rows = retention_postgres::old_rows(connection, table, range, limit).await?;
+                            let removed = retention_postgres::delete(connection, table, covered(&rows, &ends)).await?;
+                            Ok(Some((rows, removed)))
+                        }
+                    }
+                })
+            })
+            .await?;
+        let Some((rows, removed)) = found else { return Ok(false) };
+        swept.removed += removed;
+        match rows.last() {
+            Some((last, ..)) if rows.len() >= limit as usize => swept.after = Some((*last).into()),
+            _ => (swept.tables, swept.after) = (swept.tables + 1, None),
+        }
+        Ok(true)
+    }
+
+    /// Works on the run's connection, to the end of the step also where the caller goes away.
+    async fn work<T: Send + 'static>(
+        &mut self,
+        step: impl for<'a> FnOnce(&'a mut Connection) -> BoxFuture<'a, StoreResult<T>> + Send + 'static,
+    ) -> StoreResult<T> {
+        let Some(mut connection) = self.connection.take() else {
+            return Err(StoreError::Unavailable("no run has begun".into()));
+        };
+        let work = async move {
+            let done = step(&mut connection).await;
+            Ok((connection, done))
+        };
+        let (connection, done) = self.pools.run_long(work).await?;
+        self.connection = Some(connection);
+        done
+    }
+}
+
+impl Connection {
+    async fn open(pools: &Pools) -> StoreResult<Self> {
+        let opened = match &pools.settings.database {
+            Database::Sqlite(path) => {
+                connect::async_sqlite(&audit_path(path)).await.map(|connection| Self::Sqlite(Box::new(connection)))
+            }
+            Database::Postgres(url) => {
+                connect::postgres(url, PATIENCE).await.map(|connection| Self::Postgres(Box::new(connection)))
+            }
+        };
+        opened.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_stated_goes() {
+        let (one, other, unknown) = (WriterId::generate(), WriterId::generate(), WriterId::generate());
+        let row = |writer: WriterId, seq| (DbId::from(RecordId::generate()), DbId::from(writer), seq);
+        let rows = [row(one, 1), row(one, 7), row(other, 8), row(other, 9), row(unknown, 1), row(one, -1)];
+        let ends = HashMap::from([(one, 7), (other, 8)]);
+        assert_eq!(covered(&rows, &ends), rows[..3].iter().map(|(id, ..)| *id).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_last_record_of_each_writer_is_the_one_with_the_greatest_number() {
+        let (one, other) = (WriterId::generate(), WriterId::generate());
+        let end = |seq| ChainEnd { seq, hash: crate::proof::Mac([u8::try_from(seq).unwrap(); 32]) };
+        let mut last = LastOf::default();
+        for (writer, seq) in [(one, 3), (other, 9), (one, 5), (other, 2)] {
+            last.add(writer, end(seq), 10);
+        }
+        assert_eq!(last, LastOf { ends: HashMap::from([(one, end(5)), (other, end(9))]), count: 40 });
+    }
+}

@@ -1,0 +1,271 @@
+//! Old audit records on PostgreSQL: whole partitions, and small deletes in those that have young ones too.
+//!
+//! To detach or to attach a partition takes the strongest lock for a moment, and who comes after us waits
+//! behind us for it: so we wait for it 50 ms at the longest, and come again later.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+
+use super::audit_row::ChainEnd;
+use super::partitions::{self, Bounds, Partition, Wanted};
+use super::retention::{LastOf, OldPart, OldRow};
+use super::types::{DbId, Id};
+use super::{StoreError, StoreResult};
+use crate::domain::{RecordId, Timestamp};
+
+/// The lock of the one instance that is at it; its number means nothing.
+const ADVISORY_LOCK: i64 = 7_205_759_403_792_795;
+
+/// How long we wait for a lock, and who comes after us behind us.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '50ms'";
+
+/// Attaching reads the default partition, which is empty or small; its readers wait for that.
+const ATTACH_TIMEOUT: &str = "SET LOCAL statement_timeout = '5s'";
+
+/// What a partition's name ends with when it is none any more.
+const REMOVED: &str = "_removed";
+
+#[derive(QueryableByName)]
+struct Claim {
+    #[diesel(sql_type = Bool)]
+    is_ours: bool,
+    #[diesel(sql_type = BigInt)]
+    millis: i64,
+}
+
+#[derive(QueryableByName)]
+struct Child {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    bounds: String,
+}
+
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Bool)]
+    found: bool,
+}
+
+#[derive(QueryableByName)]
+struct LastRow {
+    #[diesel(sql_type = Id)]
+    writer_id: DbId,
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+    #[diesel(sql_type = Nullable<Binary>)]
+    hash: Option<Vec<u8>>,
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Id)]
+    id: DbId,
+    #[diesel(sql_type = Id)]
+    writer_id: DbId,
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+}
+
+/// The time, if no other instance is at it.
+pub(super) async fn claim(connection: &mut AsyncPgConnection) -> StoreResult<Option<Timestamp>> {
+    let claim: Claim = diesel::sql_query(
+        "SELECT pg_try_advisory_lock($1) AS is_ours, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS millis",
+    )
+    .bind::<BigInt, _>(ADVISORY_LOCK)
+    .get_result(connection)
+    .await?;
+    Ok(claim.is_ours.then(|| Timestamp::from_millis(claim.millis)))
+}
+
+async fn list(connection: &mut AsyncPgConnection) -> QueryResult<Vec<Partition>> {
+    let children: Vec<Child> = diesel::sql_query(
+        "SELECT c.oid::regclass::text AS name, pg_get_expr(c.relpartbound, c.oid) AS bounds \
+         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+         WHERE i.inhparent = 'audit_logs'::regclass ORDER BY c.relname",
+    )
+    .load(connection)
+    .await?;
+    let partition = |Child { name, bounds }| Partition { table: name, bounds: Bounds::parse(&bounds) };
+    Ok(children.into_iter().map(partition).collect())
+}
+
+/// See [`super::AuditSweeper::make_partitions`].
+pub(super) async fn make_partitions(
+    connection: &mut AsyncPgConnection,
+    now: Timestamp,
+    days: u32,
+) -> StoreResult<Vec<String>> {
+    let present = list(connection).await?;
+    let default = present.iter().find(|partition| partition.bounds == Bounds::Default);
+    let mut left_out = Vec::new();
+    for wanted in partitions::wanted(&present, now, days) {
+        if let Some(default) = default
+            && has_rows(connection, &default.table, &wanted).await?
+        {
+            left_out.push(wanted.table);
+            continue;
+        }
+        make(connection, &wanted).await?;
+        log::info!("made the partition {} of the audit log", wanted.table);
+    }
+    Ok(left_out)
+}
+
+async fn has_rows(
+    connection: &mut AsyncPgConnection,
+    table: &str,
+    Wanted { from, to, .. }: &Wanted,
+) -> StoreResult<bool> {
+    let found: Found =
+        diesel::sql_query(format!("SELECT EXISTS (SELECT FROM {table} WHERE id >= $1 AND id < $2) AS found"))
+            .bind::<Id, _>(DbId(*from))
+            .bind::<Id, _>(DbId(*to))
+            .get_result(connection)
+            .await?;
+    Ok(found.found)
+}
+
+/// A table that is made first and attached then: `PARTITION OF` would lock the whole log.
+async fn make(connection: &mut AsyncPgConnection, Wanted { table, from, to }: &Wanted) -> StoreResult<()> {
+    in_one(
+        connection,
+        format!(
+            "{LOCK_TIMEOUT}; {ATTACH_TIMEOUT}; CREATE TABLE {table} (LIKE audit_logs INCLUDING ALL); \
+             ALTER TABLE audit_logs ATTACH PARTITION {table} FOR VALUES FROM ('{from}') TO ('{to}')"
+        ),
+    )
+    .await
+}
+
+async fn in_one(connection: &mut AsyncPgConnection, statements: String) -> StoreResult<()> {
+    connection
+        .transaction(async move |connection| connection.batch_execute(&statements).await)
+        .await
+        .map_err(|error: diesel::result::Error| StoreError::from(error))
+}
+
+/// See [`super::AuditSweeper::cutoff`].
+pub(super) async fn cutoff(connection: &mut AsyncPgConnection, older_than: Timestamp) -> StoreResult<RecordId> {
+    Ok(partitions::cutoff(&list(connection).await?, older_than))
+}
+
+/// See [`super::AuditSweeper::last_before`].
+pub(super) async fn last_before(connection: &mut AsyncPgConnection, before: RecordId) -> StoreResult<LastOf> {
+    let mut last = LastOf::default();
+    for Partition { table, bounds } in list(connection).await? {
+        let before = match bounds {
+            _ if bounds.is_before(before.0) => None,
+            _ if bounds.straddles(before.0) => Some(before),
+            _ => continue,
+        };
+        let of_table = last_in(connection, &table, before).await?;
+        for (writer, end) in of_table.ends {
+            last.add(writer, end, 0);
+        }
+        last.count += of_table.count;
+    }
+    Ok(last)
+}
+
+/// The last record of each writer in one table, before an id or of all. There is no index by writer: it would
+/// cost each record more than this costs now and then.
+pub(super) async fn last_in(
+    connection: &mut AsyncPgConnection,
+    table: &str,
+    before: Option<RecordId>,
+) -> StoreResult<LastOf> {
+    let before = before.map_or(DbId(uuid::Uuid::max()), DbId::from);
+    let rows: Vec<LastRow> = diesel::sql_query(format!(
+        "SELECT l.writer_id, l.seq, l.hash, ends.count FROM {table} l JOIN ( \
+             SELECT writer_id, max(seq) AS seq, count(*) AS count FROM {table} WHERE id < $1 GROUP BY writer_id \
+         ) ends ON ends.writer_id = l.writer_id AND ends.seq = l.seq WHERE l.id < $1"
+    ))
+    .bind::<Id, _>(before)
+    .load(connection)
+    .await?;
+    let mut last = LastOf::default();
+    for LastRow { writer_id, seq, hash, count } in rows {
+        last.add(writer_id.into(), ChainEnd::of(seq, hash), u64::try_from(count).unwrap_or(0));
+    }
+    Ok(last)
+}
+
+/// See [`super::AuditSweeper::old_parts`].
+pub(super) async fn old_parts(connection: &mut AsyncPgConnection, before: RecordId) -> StoreResult<Vec<OldPart>> {
+    let apart: Vec<Named> = diesel::sql_query(format!(
+        "SELECT c.oid::regclass::text AS name FROM pg_class c WHERE c.relkind = 'r' AND NOT c.relispartition \
+         AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'audit_logs'::regclass) \
+         AND c.relname ~ '^audit_logs_.*{REMOVED}$'"
+    ))
+    .load(connection)
+    .await?;
+    let apart = apart.into_iter().map(|Named { name }| OldPart { table: name, is_apart: true });
+    let old = list(connection).await?.into_iter().filter(|partition| partition.bounds.is_before(before.0));
+    Ok(apart.chain(old.map(|partition| OldPart { table: partition.table, is_apart: false })).collect())
+}
+
+/// See [`super::AuditSweeper::detach`]. Its new name says that it is to go: a table that somebody else has
+/// detached, to keep it, is let alone.
+pub(super) async fn detach(connection: &mut AsyncPgConnection, part: &OldPart) -> StoreResult<OldPart> {
+    let OldPart { table, .. } = part;
+    let (schema, name) = match table.rsplit_once('.') {
+        Some((schema, name)) => (format!("{schema}."), name),
+        None => (String::new(), table.as_str()),
+    };
+    let new_name = format!("\"{}{REMOVED}\"", name.trim_matches('"'));
+    in_one(
+        connection,
+        format!(
+            "{LOCK_TIMEOUT}; ALTER TABLE audit_logs DETACH PARTITION {table}; ALTER TABLE {table} RENAME TO {new_name}"
+        ),
+    )
+    .await?;
+    Ok(OldPart { table: format!("{schema}{new_name}"), is_apart: true })
+}
+
+/// See [`super::AuditSweeper::drop_part`].
+pub(super) async fn drop_table(connection: &mut AsyncPgConnection, OldPart { table, .. }: &OldPart) -> StoreResult<()> {
+    Ok(connection.batch_execute(&format!("DROP TABLE {table}")).await?)
+}
+
+/// The tables that may have records on both sides of an id.
+pub(super) async fn straddling(connection: &mut AsyncPgConnection, id: RecordId) -> StoreResult<Vec<String>> {
+    let all = list(connection).await?;
+    Ok(all.into_iter().filter(|partition| partition.bounds.straddles(id.0)).map(|partition| partition.table).collect())
+}
+
+/// The next rows of a table after one id and before another.
+pub(super) async fn old_rows(
+    connection: &mut AsyncPgConnection,
+    table: &str,
+    (after, before): (DbId, DbId),
+    limit: u32,
+) -> StoreResult<Vec<OldRow>> {
+    let rows: Vec<Row> = diesel::sql_query(format!(
+        "SELECT id, writer_id, seq FROM {table} WHERE id > $1 AND id < $2 ORDER BY id LIMIT {limit}"
+    ))
+    .bind::<Id, _>(after)
+    .bind::<Id, _>(before)
+    .load(connection)
+    .await?;
+    Ok(rows.into_iter().map(|Row { id, writer_id, seq }| (id, writer_id, seq)).collect())
+}
+
+/// Deletes rows of a table in one statement.
+pub(super) async fn delete(connection: &mut AsyncPgConnection, table: &str, ids: Vec<DbId>) -> StoreResult<u64> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let query = diesel::sql_query(format!("DELETE FROM {table} WHERE id = ANY($1)"));
+    Ok(query.bind::<Array<Id>, _>(ids).execute(connection).await? as u64)
+}
