@@ -272,6 +272,26 @@ impl Database {
     }
 }
 
+#[derive(QueryableByName)]
+struct Size {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    bytes: i64,
+}
+
+/// What a table or index of SQLite takes of its file.
+///
+/// # Errors
+/// SQLite is built without `dbstat`.
+pub(crate) fn sqlite_bytes(path: &Path, name: &str) -> Result<f64, Failure> {
+    let query = format!("SELECT coalesce(sum(pgsize), 0) AS bytes FROM dbstat WHERE name = '{name}' AND aggregate");
+    let size: Size = diesel::sql_query(query).get_result(&mut open_sqlite(path)?)?;
+    Ok(size.bytes as f64)
+}
+
+/// A connection as the service has it, with a greater cache.
+///
+/// # Errors
+/// There is no such file.
 pub(crate) fn open_sqlite(path: &Path) -> Result<SqliteConnection, Failure> {
     let mut connection = SqliteConnection::establish(path.to_str().ok_or("a path that is not UTF-8")?)?;
     connection.batch_execute("PRAGMA busy_timeout = 60000; PRAGMA synchronous = FULL; PRAGMA cache_size = -200000")?;

@@ -6,12 +6,16 @@
 //!
 //! `cargo bench --bench audit`, or `cargo bench --bench audit -- --help`.
 
+mod bare;
 #[path = "../../tests/support/cluster.rs"]
 #[expect(dead_code, reason = "the tests' own look into its folder")]
 mod cluster;
+mod copy;
+mod export;
 #[path = "../load/http.rs"]
 #[expect(dead_code, reason = "the load benchmark's own requests")]
 mod http;
+mod indexes;
 mod log;
 mod options;
 #[path = "../load/processor.rs"]
@@ -71,6 +75,16 @@ fn run(options: &Options) -> Result<(), Failure> {
         let place = log::Place { backend: *backend, cluster: cluster.as_ref(), options };
         if options.has(Part::Questions) {
             questions::measure(&place, &mut report)?;
+        }
+        if options.has(Part::Export) {
+            export::measure(&place, &mut report)?;
+        }
+        if options.has(Part::Indexes) {
+            indexes::measure(&place, &mut report)?;
+        }
+        // Last: it adds to the log.
+        if options.has(Part::Copy) {
+            copy::measure(&place, &mut report)?;
         }
     }
     println!("{}", report.text(&options.text()));

@@ -137,9 +137,7 @@ const QUESTIONS: &[(Kind, &str, Ask)] = &[
         let (id, kind) = draw.resource();
         format!("resource_id={id}&resource_type={kind}")
     }),
-    (Kind::Quick, "resource_id + outcome=denied", |draw| {
-        format!("resource_id={}&outcome=denied", draw.resource().0)
-    }),
+    (Kind::Quick, "resource_id + outcome=denied", |draw| format!("resource_id={}&outcome=denied", draw.resource().0)),
     (Kind::Quick, "user_id rare + outcome=denied", |draw| {
         format!("user_id={}&outcome=denied", rare_user(draw.random).0)
     }),
@@ -147,9 +145,7 @@ const QUESTIONS: &[(Kind, &str, Ask)] = &[
         format!("user_id={}&action={}", rare_user(draw.random).0, draw.action())
     }),
     (Kind::Quick, "user_id rare + path", |draw| format!("user_id={}&path=/runs", rare_user(draw.random).0)),
-    (Kind::Quick, "username rare + status=404", |draw| {
-        format!("username={}&status=404", rare_user(draw.random).1)
-    }),
+    (Kind::Quick, "username rare + status=404", |draw| format!("username={}&status=404", rare_user(draw.random).1)),
     (Kind::Quick, "ip_address + method=DELETE", |draw| {
         format!("ip_address={}&method=DELETE", text(draw.record.ip_address.as_ref()))
     }),

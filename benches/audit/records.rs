@@ -138,7 +138,8 @@ impl Records {
             _ => Metadata::parse("{}"),
         };
         // Mostly our own, which go up with time; some callers send theirs.
-        let request = if random.below(5) == 0 { Builder::from_u128(wide(random)).into_uuid() } else { v7(time_ms, random) };
+        let request =
+            if random.below(5) == 0 { Builder::from_u128(wide(random)).into_uuid() } else { v7(time_ms, random) };
         AuditRecord {
             id: RecordId(v7(time_ms, random)),
             timestamp: Timestamp::from_millis(i64::try_from(time_ms).expect("a time of today")),

@@ -5,6 +5,7 @@
 
 mod audit;
 mod audit_postgres;
+mod audit_question;
 mod audit_row;
 mod audit_scan;
 mod audit_sink;
