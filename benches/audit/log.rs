@@ -28,6 +28,8 @@ use crate::{Failure, progress};
 const BATCH: u64 = 20_000;
 /// The least that the service takes.
 const BCRYPT_COST: u32 = 10;
+/// How far ahead of the clock the log ends: the newest records are not those of the questions themselves.
+const AHEAD_MS: u64 = 86_400_000;
 /// Batches that are made ahead.
 const AHEAD: usize = 2;
 
@@ -87,8 +89,8 @@ impl Place<'_> {
         // Written when the log is whole: the time of its last record.
         let mark = home.join("filled");
         let kept = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse().ok());
-        let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).map(|now| now.as_millis() as u64);
-        let records = Records { count, end_ms: kept.map_or_else(now_ms, Ok)? };
+        let end_ms = || SystemTime::now().duration_since(UNIX_EPOCH).map(|now| now.as_millis() as u64 + AHEAD_MS);
+        let records = Records { count, end_ms: kept.map_or_else(end_ms, Ok)? };
         let log = Log { records, home, database };
         if kept.is_none() {
             log.fill()?;

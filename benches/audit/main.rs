@@ -19,7 +19,6 @@ mod indexes;
 mod log;
 mod options;
 #[path = "../load/processor.rs"]
-#[expect(dead_code, reason = "the load benchmark's own figures")]
 mod processor;
 mod questions;
 mod records;

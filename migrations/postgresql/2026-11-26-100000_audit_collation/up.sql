@@ -3,5 +3,4 @@
 ALTER TABLE audit_logs
     ALTER COLUMN username TYPE text COLLATE "C",
     ALTER COLUMN ip_address TYPE text COLLATE "C",
-    ALTER COLUMN outcome TYPE text COLLATE "C",
     ALTER COLUMN request_id TYPE text COLLATE "C";
