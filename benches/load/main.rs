@@ -7,6 +7,7 @@
 //! `cargo bench --bench load`, or `cargo bench --bench load -- --help`.
 
 mod answer;
+mod audit;
 mod bare;
 mod client;
 #[path = "../../tests/support/cluster.rs"]
@@ -63,6 +64,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     let mut report = Report::default();
     if options.has(Part::Answer) || options.has(Part::Copy) {
         answer::measure(options, &mut report)?;
+    }
+    if options.has(Part::Audit) {
+        audit::measure(options, &mut report)?;
     }
     if options.has(Part::Storm) {
         storm::measure(options, &mut report)?;

@@ -11,6 +11,7 @@ cargo bench --bench load -- [options]
   --rounds N        of alternating windows; medians are printed (3)
   --only PART       answer: GET /auth/me, the copy to the database held back
                     copy:   the same with the copy running, on SQLite and PostgreSQL
+                    audit:  the answer with and without its audit record
                     storm:  GET /auth/me while 50 clients log in
                     start:  time to the first answer, and idle memory
                     propagation: from a role change to its effect on another instance
@@ -22,6 +23,7 @@ cargo bench --bench load -- [options]
 pub(crate) enum Part {
     Answer,
     Copy,
+    Audit,
     Storm,
     Start,
     Propagation,
@@ -101,6 +103,7 @@ fn part(name: &str) -> Result<Part, String> {
     match name {
         "answer" => Ok(Part::Answer),
         "copy" => Ok(Part::Copy),
+        "audit" => Ok(Part::Audit),
         "storm" => Ok(Part::Storm),
         "start" => Ok(Part::Start),
         "propagation" => Ok(Part::Propagation),

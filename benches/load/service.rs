@@ -67,6 +67,16 @@ impl Server {
         Self::start(command, WhenReady::Listening)
     }
 
+    /// The service on SQLite in `home`, which records nothing.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn unrecorded(home: &Path, bcrypt_cost: u32) -> Result<Self, Failure> {
+        let mut command = ours(home, 0);
+        command.env("PASSWORD_BCRYPT_COST", bcrypt_cost.to_string()).env("ENABLE_AUDIT_LOGGING", "false");
+        Self::start(command, WhenReady::Listening)
+    }
+
     /// The service on the database that is in `home`, with the time from the process's start to its
     /// first 200 on `GET /`.
     ///

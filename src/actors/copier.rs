@@ -12,9 +12,6 @@ use crate::metrics::AuditMetrics;
 use crate::proof::Sealed;
 use crate::store::{AuditError, AuditSink};
 
-/// The greatest batch, in records.
-const BATCH: usize = 2000;
-
 /// How often other processes' segments are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -83,6 +80,7 @@ impl Copier {
         let live: HashMap<WriterId, Arc<Progress>> =
             self.folder.live().into_iter().map(|progress| (progress.writer, progress)).collect();
         let (mut has_more, mut fenced) = (false, None);
+        let most = self.sink.batch();
         let writers: Vec<WriterId> = self.readers.keys().copied().collect();
         for writer in writers {
             let Some(reader) = self.readers.get_mut(&writer) else { continue };
@@ -94,11 +92,11 @@ impl Copier {
                 continue;
             }
             let batch =
-                reader.read(BATCH, limit, is_live).map_err(|error| AuditError::Unavailable(error.to_string()))?;
+                reader.read(most, limit, is_live).map_err(|error| AuditError::Unavailable(error.to_string()))?;
             if batch.is_empty() {
                 continue;
             }
-            has_more |= batch.lines.len() >= BATCH;
+            has_more |= batch.lines.len() >= most;
             self.pending = Some(Pending::of(writer, batch));
             match self.commit_pending().await {
                 // The other writers go on.
@@ -159,7 +157,7 @@ impl Copier {
             pending.unreadable.pop();
         }
         self.insert(pending.writer, &pending.records).await?;
-        let Some(last) = pending.records.last().map(Sealed::last_seq) else { return Ok(()) };
+        let Some(last) = pending.records.last().map(|last| last.seq) else { return Ok(()) };
         self.meter.committed().insert(pending.writer, last);
         if let Some(reader) = self.readers.get_mut(&pending.writer) {
             reader.commit(last);

@@ -79,6 +79,9 @@ impl Retention {
     /// Makes the partitions that the log's writer needs from now on, before it writes: best effort, for without
     /// them the records find another place.
     pub async fn prepare(store: &Store, clock: &SharedClock, settings: &RetentionSettings) {
+        if store.has_log_apart() {
+            return;
+        }
         let mut sweeper = store.audit_sweeper();
         let done = async {
             let now = clock.now();

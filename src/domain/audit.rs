@@ -104,12 +104,9 @@ pub struct StandIn {
     /// Why.
     #[serde(rename = "set_aside")]
     pub reason: String,
-    /// The number of the first of several; a single one has the record's own.
+    /// The number of the first of several; the record has the number of the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
-    /// The number of the last of several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<u64>,
 }
 
 impl StandIn {
@@ -277,7 +274,7 @@ impl AuditRecord {
     /// What stands in the log in the place of several that are missing from the journal.
     pub fn missing(id: RecordId, first: u64, last: u64) -> Self {
         let reason = format!("{} records are missing from the journal", last - first + 1);
-        let metadata = StandIn { reason, first: Some(first), last: Some(last) }.into();
+        let metadata = StandIn { reason, first: Some(first) }.into();
         Self { metadata, ..Self::unreadable(id, "") }
     }
 
@@ -299,7 +296,7 @@ impl AuditRecord {
             outcome: Outcome::Error,
             duration_ms: 0,
             request_id: None,
-            metadata: StandIn { reason: why.to_owned(), first: None, last: None }.into(),
+            metadata: StandIn { reason: why.to_owned(), first: None }.into(),
             source: Source::Request,
         }
     }

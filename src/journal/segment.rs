@@ -212,17 +212,17 @@ impl Reader {
         }
         let count = fresh.end - fresh.start;
         log::error!("{}: {count} audit records from number {} on can't be read", path.display(), fresh.start);
-        // One for each line, or one for all that were cut out.
-        let (each, last) = match damage.has_room_for(count) {
+        // One for each line, or one for all that were cut out: it has the last of their numbers.
+        let (each, first) = match damage.has_room_for(count) {
             true => (fresh, None),
-            false => (fresh.start..fresh.start + 1, Some(fresh.end - 1)),
+            false => (fresh.end - 1..fresh.end, Some(fresh.start)),
         };
         batch.unreadable.extend(damage.lines);
         for seq in each {
             let id = self.last_id.map_or_else(RecordId::generate, following);
             self.last_id = Some(id);
-            let record = match last {
-                Some(last) => AuditRecord::missing(id, seq, last),
+            let record = match first {
+                Some(first) => AuditRecord::missing(id, first, seq),
                 None => AuditRecord::unreadable(id, "a line of the journal can't be read"),
             };
             batch.lines.push(self.sealer.sealed(self.writer, seq, record));

@@ -166,6 +166,8 @@ pub struct Check {
     ends: HashMap<WriterId, (u64, Mac)>,
     chains: HashMap<WriterId, Chain>,
     signed: HashMap<WriterId, VecDeque<(Head, Timestamp)>>,
+    /// What is older may still be there, and is not looked at.
+    removed_before: Option<RecordId>,
     checked: u64,
     gaps: Vec<Gap>,
 }
@@ -179,6 +181,7 @@ impl Check {
             ends,
             chains: HashMap::new(),
             signed: HashMap::new(),
+            removed_before: None,
             checked: 0,
             gaps: Vec::new(),
         }
@@ -191,6 +194,11 @@ impl Check {
     pub fn begin(&mut self, writer: WriterId, seq: u64, hash: Mac) -> Result<(), Finding> {
         self.chains.insert(writer, Chain { seq, hash });
         self.compare(writer, seq, &hash, None)
+    }
+
+    /// Retention has signed that it removes what is older than this, where the chains were begun after it.
+    pub fn skip_before(&mut self, id: RecordId) {
+        self.removed_before = Some(id);
     }
 
     /// Whether it is known where a writer's chain is followed from.
@@ -231,11 +239,20 @@ impl Check {
             return Ok(());
         }
         let chain = self.chains.entry(writer).or_insert(Chain { seq: 0, hash: Mac::START });
+        if seq <= chain.seq && self.removed_before.is_some_and(|first| id < first) {
+            return Ok(());
+        }
         if seq <= chain.seq {
             return Err(Finding::PutIn { id, place });
         }
-        if seq > chain.seq + 1 {
-            return Err(Finding::Removed { writer, range: chain.seq + 1..=seq - 1, next: id });
+        // Under the seal, which is looked at below: only the service writes this action.
+        let stand_in = StandIn::of(stored.fields.action, stored.fields.metadata);
+        let first = stand_in.as_ref().and_then(|stand_in| stand_in.first).unwrap_or(seq);
+        if first != chain.seq + 1 {
+            return Err(match seq - chain.seq {
+                1 => Finding::Changed { id, place },
+                _ => Finding::Removed { writer, range: chain.seq + 1..=seq - 1, next: id },
+            });
         }
         let seal = self.sealer.seal_with(&mut self.scratch, writer, seq, &stored.fields);
         let hash = self.sealer.link(&chain.hash, &seal);
@@ -244,12 +261,8 @@ impl Check {
         }
         *chain = Chain { seq, hash };
         self.checked += 1;
-        // Under the seal: only the service writes this action.
-        if let Some(said) = StandIn::of(stored.fields.action, stored.fields.metadata) {
-            let last = said.last.map_or(seq, |last| last.max(seq));
-            chain.seq = last;
-            self.gaps.push(Gap { id, writer, range: seq..=last, reason: said.reason });
-            return self.compare(writer, last, &hash, Some(id));
+        if let Some(StandIn { reason, .. }) = stand_in {
+            self.gaps.push(Gap { id, writer, range: first..=seq, reason });
         }
         self.compare(writer, seq, &hash, Some(id))
     }

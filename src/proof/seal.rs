@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 
 use super::Mac;
 use super::encoding::Encoder;
-use crate::domain::audit::{AuditEntry, AuditRecord, StandIn};
+use crate::domain::audit::{AuditEntry, AuditRecord};
 use crate::domain::{RecordId, Timestamp, UserId, WriterId};
 
 /// What the bytes of a record begin with: another shape would have another number.
@@ -142,14 +142,6 @@ pub struct Sealed {
     pub record: AuditRecord,
     /// Over both.
     pub seal: Mac,
-}
-
-impl Sealed {
-    /// The last number that it has a word for: its own, unless it stands in for several.
-    pub fn last_seq(&self) -> u64 {
-        let stand_in = StandIn::of(&self.record.action, self.record.metadata.as_str());
-        stand_in.and_then(|stand_in| stand_in.last).map_or(self.seq, |last| last.max(self.seq))
-    }
 }
 
 /// Seals, links and signs. Cheap to clone.

@@ -93,7 +93,7 @@ impl ChainEnd {
     pub(super) fn extend<'a>(self, sealer: &Sealer, writer: DbId, records: &'a [Sealed]) -> (Vec<NewRow<'a>>, Self) {
         let mut end = self;
         let rows = records.iter().map(|sealed| {
-            end = Self { seq: sealed.last_seq(), hash: sealer.link(&end.hash, &sealed.seal) };
+            end = Self { seq: sealed.seq, hash: sealer.link(&end.hash, &sealed.seal) };
             NewRow::of(writer, sealed, end.hash)
         });
         (rows.collect(), end)

@@ -2,7 +2,7 @@
 //!
 //! The one place where the two databases differ: SQLite keeps the log in a
 //! file of its own and takes rows one by one in one transaction, PostgreSQL
-//! takes a whole batch as arrays in one statement.
+//! takes a whole batch as arrays in one statement, or, when there are many, by COPY.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+use super::audit_copy::{Copied, Copying};
 use super::audit_row::ChainEnd;
 use super::connect;
 use super::migrate::audit_path;
@@ -19,7 +20,7 @@ use super::pool::Pools;
 use super::schema::audit_writers;
 use super::settings::Database;
 use super::types::DbId;
-use super::{Store, StoreError, audit_postgres, audit_sqlite};
+use super::{Store, StoreError, audit_copy, audit_postgres, audit_sqlite};
 use crate::domain::WriterId;
 use crate::proof::{Sealed, Sealer};
 
@@ -42,8 +43,9 @@ pub enum AuditError {
 pub struct AuditSink {
     pools: Arc<Pools>,
     connection: Option<Connection>,
+    copying: Option<Copying>,
     sealer: Sealer,
-    /// Where the chains end, as far as is known.
+    /// Where the chains ended when we last looked: what is inserted after one looks whether it still does.
     ends: HashMap<WriterId, ChainEnd>,
 }
 
@@ -55,7 +57,7 @@ enum Connection {
 impl Store {
     /// What writes the audit log.
     pub fn audit_sink(&self, sealer: Sealer) -> AuditSink {
-        AuditSink { pools: Arc::clone(&self.pools), connection: None, sealer, ends: HashMap::new() }
+        AuditSink { pools: Arc::clone(&self.pools), connection: None, copying: None, sealer, ends: HashMap::new() }
     }
 }
 
@@ -65,13 +67,15 @@ impl AuditSink {
     /// # Errors
     /// `Unavailable`.
     pub async fn committed(&mut self) -> Result<HashMap<WriterId, u64>, AuditError> {
-        let query = audit_writers::table.select((audit_writers::writer_id, audit_writers::last_seq));
-        let rows: Vec<(DbId, i64)> = match self.connect().await? {
+        let query =
+            audit_writers::table.select((audit_writers::writer_id, audit_writers::last_seq, audit_writers::last_hash));
+        let rows: Vec<(DbId, i64, Option<Vec<u8>>)> = match self.connect().await? {
             Connection::Sqlite(connection) => diesel::RunQueryDsl::load(query, &mut **connection),
             Connection::Postgres(connection) => query.load(&mut **connection).await,
         }
         .map_err(|error| unavailable(&error))?;
-        Ok(rows.into_iter().map(|(writer, seq)| (writer.into(), u64::try_from(seq).unwrap_or(0))).collect())
+        self.ends = rows.into_iter().map(|(writer, seq, hash)| (writer.into(), ChainEnd::of(seq, hash))).collect();
+        Ok(self.ends.iter().map(|(writer, end)| (*writer, end.seq)).collect())
     }
 
     /// Writes what the database does not have yet of these records, each linked to the one before, in one
@@ -85,7 +89,14 @@ impl AuditSink {
             return Ok(());
         }
         let timeout = self.pools.settings.timeout;
-        let (sealer, end) = (self.sealer.clone(), self.ends.remove(&writer));
+        let (sealer, end) = (self.sealer.clone(), self.ends.get(&writer).copied());
+        if let Some(end) = end
+            && records.len() >= audit_copy::LEAST
+            && let Some(end) = self.copy(writer, records, end).await?
+        {
+            self.ends.insert(writer, end);
+            return Ok(());
+        }
         let inserted = match self.connect().await? {
             Connection::Sqlite(connection) => audit_sqlite::insert(connection, &sealer, writer, records),
             Connection::Postgres(connection) => {
@@ -110,6 +121,42 @@ impl AuditSink {
             }
             error
         })
+    }
+
+    /// How many records a batch has at most: on SQLite it holds the file's lock, on PostgreSQL none that anyone needs.
+    pub fn batch(&self) -> usize {
+        match self.pools.settings.database {
+            Database::Sqlite(_) => 2000,
+            Database::Postgres(_) => 10_000,
+        }
+    }
+
+    /// A large batch into PostgreSQL. `None`: nothing was done, and somebody else has to look.
+    async fn copy(
+        &mut self,
+        writer: WriterId,
+        records: &[Sealed],
+        end: ChainEnd,
+    ) -> Result<Option<ChainEnd>, AuditError> {
+        let Database::Postgres(url) = &self.pools.settings.database else { return Ok(None) };
+        let patience = self.pools.settings.timeout.max(Duration::from_secs(5)) * 4;
+        let copying = match self.copying.take() {
+            Some(copying) => copying,
+            None => Copying::open(&self.pools, url.clone(), patience)
+                .await
+                .map_err(|error| AuditError::Unavailable(error.to_string()))?,
+        };
+        match tokio::time::timeout(patience, copying.insert(&self.sealer, writer, records, end)).await {
+            Ok(Ok(copied)) => {
+                self.copying = Some(copying);
+                Ok(match copied {
+                    Copied::Done(end) => Some(end),
+                    Copied::Not => None,
+                })
+            }
+            Ok(Err(error)) => Err(AuditError::Unavailable(connect::describe(&error))),
+            Err(_) => Err(AuditError::Unavailable("no answer in time".into())),
+        }
     }
 
     async fn connect(&mut self) -> Result<&mut Connection, AuditError> {

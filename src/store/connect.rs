@@ -8,6 +8,9 @@ use diesel::{Connection, ConnectionError, ConnectionResult, SqliteConnection};
 use diesel_async::AsyncPgConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// SQLite behind an async face: its calls run on blocking threads.
 pub(crate) type AsyncSqlite = SyncConnectionWrapper<SqliteConnection>;
@@ -56,11 +59,57 @@ pub(crate) async fn async_sqlite(path: &Path) -> ConnectionResult<AsyncSqlite> {
 /// TLS, the server's certificate and name verified against the system's
 /// authorities or `sslrootcert`; without `sslmode`, plain.
 pub(crate) async fn postgres(url: &SecretString, timeout: Duration) -> ConnectionResult<AsyncPgConnection> {
-    let bad = |error: &dyn std::fmt::Display| ConnectionError::BadConnection(error.to_string());
+    let (config, tls) = configure(url, timeout)?;
+    within(timeout, async {
+        match tls {
+            None => {
+                let (client, connection) = config.connect(NoTls).await.map_err(bad)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+            Some(tls) => {
+                let (client, connection) = config.connect(tls).await.map_err(bad)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+        }
+    })
+    .await
+}
+
+/// The same without diesel, which knows no COPY.
+pub(crate) async fn postgres_client(url: &SecretString, timeout: Duration) -> ConnectionResult<Client> {
+    let (config, tls) = configure(url, timeout)?;
+    within(timeout, async {
+        match tls {
+            None => {
+                let (client, connection) = config.connect(NoTls).await.map_err(bad)?;
+                tokio::spawn(connection);
+                Ok(client)
+            }
+            Some(tls) => {
+                let (client, connection) = config.connect(tls).await.map_err(bad)?;
+                tokio::spawn(connection);
+                Ok(client)
+            }
+        }
+    })
+    .await
+}
+
+fn bad(error: tokio_postgres::Error) -> ConnectionError {
+    ConnectionError::BadConnection(describe(&error))
+}
+
+async fn within<T>(timeout: Duration, connecting: impl Future<Output = ConnectionResult<T>>) -> ConnectionResult<T> {
+    let late = |_| ConnectionError::BadConnection("no connection in time".into());
+    tokio::time::timeout(timeout, connecting).await.map_err(late)?
+}
+
+/// What to connect to, and how: without TLS where there is none.
+fn configure(url: &SecretString, timeout: Duration) -> ConnectionResult<(Config, Option<MakeRustlsConnect>)> {
     let Target { url, tls } = Target::parse(url.expose_secret())
         .ok_or_else(|| ConnectionError::InvalidConnectionUrl("DATABASE_URL: unknown sslmode".into()))?;
     // The parser's error could repeat the password.
-    let mut config: tokio_postgres::Config =
+    let mut config: Config =
         url.parse().map_err(|_| ConnectionError::InvalidConnectionUrl("DATABASE_URL is no PostgreSQL URL".into()))?;
     // At the default of 4, of the days of turning disks, a question for what used to be frequent goes through all
     // records that are newer instead of along its index.
@@ -72,28 +121,14 @@ pub(crate) async fn postgres(url: &SecretString, timeout: Duration) -> Connectio
         .connect_timeout(timeout)
         .application_name("portcullis")
         .options(options)
-        .keepalives_idle(Duration::from_secs(30));
-    let connecting = async {
-        match tls {
-            None => {
-                config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-                let (client, connection) =
-                    config.connect(tokio_postgres::NoTls).await.map_err(|error| bad(&describe(&error)))?;
-                AsyncPgConnection::try_from_client_and_connection(client, connection).await
-            }
-            Some(root) => {
-                config.ssl_mode(tokio_postgres::config::SslMode::Require);
-                let connector = tokio_postgres_rustls::MakeRustlsConnect::new(tls_config(root.as_deref())?);
-                let (client, connection) = config.connect(connector).await.map_err(|error| bad(&describe(&error)))?;
-                AsyncPgConnection::try_from_client_and_connection(client, connection).await
-            }
-        }
-    };
-    tokio::time::timeout(timeout, connecting).await.map_err(|_| bad(&"no connection in time"))?
+        .keepalives_idle(Duration::from_secs(30))
+        .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
+    let tls = tls.map(|root| tls_config(root.as_deref()).map(MakeRustlsConnect::new)).transpose()?;
+    Ok((config, tls))
 }
 
 /// An error with its causes: the driver's own text says only "db error".
-fn describe(error: &tokio_postgres::Error) -> String {
+pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

@@ -4,6 +4,7 @@
 //! on the store's own runtime, also when the caller goes away in between.
 
 mod audit;
+mod audit_copy;
 mod audit_postgres;
 mod audit_question;
 mod audit_row;

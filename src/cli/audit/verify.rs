@@ -14,7 +14,6 @@ use super::super::output::say;
 use super::parse_time;
 use crate::app::{AppError, open_sealer};
 use crate::config::Config;
-use crate::domain::audit::StandIn;
 use crate::domain::{RecordId, Timestamp, WriterId};
 use crate::journal;
 use crate::proof::{Check, CheckpointKind, Finding, Sealer, SignedCheckpoint};
@@ -196,9 +195,13 @@ impl Job {
             return Ok(Some(finding));
         }
         let removed_until = removed_before.map(RecordId::time);
-        let start = self.arguments.since.max(removed_until);
+        // Records that were late are older than what was removed, and still have to hold.
         let is_within = self.arguments.since > removed_until;
+        let start = if is_within { self.arguments.since } else { None };
         if let Some(retention) = signed.retention.as_ref().filter(|_| !is_within) {
+            if let Some(first) = removed_before {
+                check.skip_before(first);
+            }
             for head in &retention.checkpoint.writers {
                 if let Err(finding) = check.begin(head.writer_id, head.seq, head.hash) {
                     return Ok(Some(finding));
@@ -297,8 +300,7 @@ impl Job {
 fn begin_after(check: &mut Check, writer: WriterId, before: Option<ScannedRow>) -> Option<Finding> {
     let stored = before.as_ref().and_then(ScannedRow::stored)?;
     let hash = stored.hash.and_then(|hash| hash.try_into().ok()).unwrap_or_default();
-    let said = StandIn::of(stored.fields.action, stored.fields.metadata).and_then(|said| said.last);
-    check.begin(writer, said.map_or(stored.seq, |last| last.max(stored.seq)), hash).err()
+    check.begin(writer, stored.seq, hash).err()
 }
 
 type Page = Result<Result<Vec<ScannedRow>, Finding>, CliError>;
