@@ -3,7 +3,6 @@
 use std::pin::{Pin, pin};
 use std::time::{Duration, UNIX_EPOCH};
 
-use actix_web::web::BytesMut;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text};
@@ -11,7 +10,7 @@ use diesel::sqlite::Sqlite;
 use portcullis::domain::audit::AuditRecord;
 use tokio::runtime::Runtime;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -164,12 +163,12 @@ impl<'a> Row<'a> {
     async fn copy(&self, writer: Pin<&mut BinaryCopyInWriter>) -> Result<(), tokio_postgres::Error> {
         let time = UNIX_EPOCH + Duration::from_millis(self.millis.unsigned_abs());
         let values: [&(dyn ToSql + Sync); 20] = [
-            &PgUuid(self.id),
-            &PgUuid(self.writer),
+            &Uuid::from_bytes(self.id),
+            &Uuid::from_bytes(self.writer),
             &self.seq,
             &self.hash.as_slice(),
             &time,
-            &self.user_id.map(PgUuid),
+            &self.user_id.map(Uuid::from_bytes),
             &self.username,
             &self.action,
             &self.resource_type,
@@ -187,23 +186,6 @@ impl<'a> Row<'a> {
         ];
         writer.write(&values).await
     }
-}
-
-/// The driver has no UUIDs of its own.
-#[derive(Debug)]
-struct PgUuid([u8; 16]);
-
-impl ToSql for PgUuid {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
-        out.extend_from_slice(&self.0);
-        Ok(IsNull::No)
-    }
-
-    fn accepts(kind: &Type) -> bool {
-        *kind == Type::UUID
-    }
-
-    to_sql_checked!();
 }
 
 // One statement, prepared once.

@@ -19,8 +19,6 @@ use crate::log::{Log, Place};
 use crate::report::{Report, median, whole};
 use crate::{Failure, progress};
 
-/// Records in a transaction, as in the service's copy.
-const BATCH: u64 = 2000;
 /// Of each side in a round, at most.
 const RECORDS: u64 = 200_000;
 const ROUNDS: u64 = 5;
@@ -41,10 +39,11 @@ pub(crate) fn measure(place: &Place<'_>, report: &mut Report) -> Result<(), Fail
         progress(&format!("the copy, round {} of {ROUNDS}", round + 1));
         let first = log.records.count + round * count;
         let records: Vec<AuditRecord> = (first..first + count).map(|index| log.records.record(index)).collect();
-        runtime()?.block_on(journal(&log, &records))?;
+        // Records in a transaction of the service's copy.
+        let most = runtime()?.block_on(journal(&log, &records))?;
         ours.push(copied(&log, count)?);
         let begun = Instant::now();
-        for batch in records.chunks(BATCH as usize) {
+        for batch in records.chunks(most) {
             bare.insert(batch)?;
         }
         bares.push(count as f64 / begun.elapsed().as_secs_f64());
@@ -58,16 +57,17 @@ pub(crate) fn measure(place: &Place<'_>, report: &mut Report) -> Result<(), Fail
     Ok(())
 }
 
-/// Writes the records to the journal of a service that does not run.
-async fn journal(log: &Log, records: &[AuditRecord]) -> Result<(), Failure> {
+/// Writes the records to the journal of a service that does not run; gives how many it will copy at once.
+async fn journal(log: &Log, records: &[AuditRecord]) -> Result<usize, Failure> {
     let (store, sealer) = log.open().await?;
-    let committed = store.audit_sink(sealer.clone()).committed().await?;
+    let mut sink = store.audit_sink(sealer.clone());
+    let (committed, most) = (sink.committed().await?, sink.batch());
     let folder = log.home.join("data/audit");
     let settings = JournalSettings { folder, fsync: Fsync::No, max_bytes: 0, keep_segments: 0 };
     let journal = Folder::open(settings, Arc::new(SystemClock), sealer, &committed)?.attach()?;
     tokio::task::LocalSet::new()
         .run_until(async {
-            for batch in records.chunks(BATCH as usize) {
+            for batch in records.chunks(most) {
                 let mut last = None;
                 for record in batch {
                     last = Some(journal.append(&entry(record)));
@@ -76,7 +76,7 @@ async fn journal(log: &Log, records: &[AuditRecord]) -> Result<(), Failure> {
                     pin!(last).await?;
                 }
             }
-            Ok(())
+            Ok(most)
         })
         .await
 }

@@ -1,7 +1,10 @@
 //! What each index takes of the copy: batches of the service's own with all indexes, and with one less.
 
+use std::time::{Duration, Instant};
+
 use portcullis::domain::WriterId;
 use portcullis::proof::Sealed;
+use tokio::runtime::Builder;
 
 use crate::log::{Database, Index, Log, Place, query_postgres, sqlite_bytes};
 use crate::processor::{Spent, spent_with_children};
@@ -12,8 +15,6 @@ use crate::{Failure, progress};
 const RECORDS: u64 = 1_000_000;
 /// Of a measurement, at most.
 const INSERTED: u64 = 40_000;
-/// Records in a transaction, as in the service's copy.
-const BATCH: usize = 2000;
 const ROUNDS: usize = 3;
 
 /// Inserts with and without each index in turn, and reports it.
@@ -40,7 +41,7 @@ pub(crate) fn measure(place: &Place<'_>, report: &mut Report) -> Result<(), Fail
         }
     }
     report.heading(format!(
-        "Indexes on {}: batches of {BATCH} into a log of {} records",
+        "Indexes on {}: the service's batches into a log of {} records",
         place.backend.name(),
         whole(log.records.count as f64)
     ));
@@ -68,14 +69,14 @@ impl Inserter<'_> {
         let count = INSERTED.min(self.log.records.count);
         let numbers = self.next..self.next + count;
         self.next += count;
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        Builder::new_current_thread().enable_all().build()?.block_on(async {
             let (store, sealer) = self.log.open().await?;
             let (mut sink, writer) = (store.audit_sink(sealer.clone()), WriterId::generate());
             let records = numbers.map(|index| self.log.records.record(index));
             let sealed: Vec<Sealed> =
                 records.zip(1..).map(|(record, seq)| sealer.sealed(writer, seq, record)).collect();
-            let (begun, before) = (std::time::Instant::now(), self.spent()?);
-            for batch in sealed.chunks(BATCH) {
+            let (begun, before) = (Instant::now(), self.spent()?);
+            for batch in sealed.chunks(sink.batch()) {
                 sink.insert(writer, batch).await?;
             }
             let (elapsed, spent) = (begun.elapsed(), self.spent()?.saturating_sub(before));
@@ -84,7 +85,7 @@ impl Inserter<'_> {
     }
 
     /// Processor time of the database and of ourselves.
-    fn spent(&self) -> Result<std::time::Duration, Failure> {
+    fn spent(&self) -> Result<Duration, Failure> {
         let database = self.postmaster.map(spent_with_children).transpose()?.unwrap_or_default();
         Ok(database + Spent::of_this_process()?.all)
     }
