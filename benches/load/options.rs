@@ -82,6 +82,17 @@ impl Options {
         Ok(Asked::Run(options))
     }
 
+    /// What the figures are of.
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "load: {} connections, {} rounds of {} s, medians; {} workers in each server",
+            self.connections,
+            self.rounds,
+            self.window.as_secs(),
+            crate::service::WORKERS,
+        )
+    }
+
     /// Whether this part is asked for.
     pub(crate) fn has(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)

@@ -6,6 +6,7 @@
 mod audit;
 mod audit_copy;
 mod audit_postgres;
+mod audit_question;
 mod audit_row;
 mod audit_scan;
 mod audit_sink;

@@ -149,7 +149,8 @@ async fn a_large_backlog_comes_into_the_database_once_and_whole() {
     });
     futures_util::future::join_all(lanes).await;
     database.set_away(false).await;
-    let count = "SELECT count(*) || ' ' || count(DISTINCT request_id) FROM audit_logs WHERE request_id LIKE 'backlog-%'";
+    let count =
+        "SELECT count(*) || ' ' || count(DISTINCT request_id) FROM audit_logs WHERE request_id LIKE 'backlog-%'";
     eventually("all of it is in the log, once", Duration::from_secs(30), || async {
         database.audit_scalar(count).await.as_deref() == Some("4000 4000")
     })
