@@ -19,11 +19,11 @@ mod indexes;
 mod log;
 mod options;
 #[path = "../load/processor.rs"]
+#[expect(dead_code, reason = "the load benchmark's own figures")]
 mod processor;
 mod questions;
 mod records;
 #[path = "../load/report.rs"]
-#[expect(dead_code, reason = "the load benchmark's own figures")]
 mod report;
 #[path = "../load/service.rs"]
 #[expect(dead_code, reason = "the load benchmark's own servers")]
