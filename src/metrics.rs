@@ -147,7 +147,7 @@ impl AuditMetrics {
             batch_records: histogram(
                 "audit_batch_records",
                 "Audit records in a batch",
-                vec![1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0],
+                vec![1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0],
             )?,
             flush_seconds: histogram(
                 "audit_flush_seconds",

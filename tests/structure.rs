@@ -61,6 +61,7 @@ fn modules() -> Vec<(String, PathBuf, String)> {
     files
         .into_iter()
         .filter(|path| !path.ends_with("lib.rs") && !path.ends_with("main.rs") && !path.ends_with("tests.rs"))
+        .filter(|path| path.parent().is_some_and(|folder| !folder.ends_with("tests")))
         .map(|path| {
             let relative = path.strip_prefix(&src).unwrap();
             let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();

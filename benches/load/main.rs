@@ -7,6 +7,7 @@
 //! `cargo bench --bench load`, or `cargo bench --bench load -- --help`.
 
 mod answer;
+mod audit;
 mod bare;
 mod client;
 #[path = "../../tests/support/cluster.rs"]
@@ -15,6 +16,7 @@ mod http;
 mod options;
 mod processor;
 mod propagation;
+#[expect(dead_code, reason = "the lines of the audit benchmark's tables")]
 mod report;
 mod service;
 mod start;
@@ -63,6 +65,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     if options.has(Part::Answer) || options.has(Part::Copy) {
         answer::measure(options, &mut report)?;
     }
+    if options.has(Part::Audit) {
+        audit::measure(options, &mut report)?;
+    }
     if options.has(Part::Storm) {
         storm::measure(options, &mut report)?;
     }
@@ -72,7 +77,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     if options.has(Part::Propagation) {
         propagation::measure(options, &mut report)?;
     }
-    println!("{}", report.text(options));
+    println!("{}", report.text(&options.text()));
     Ok(())
 }
 

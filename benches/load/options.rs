@@ -11,6 +11,7 @@ cargo bench --bench load -- [options]
   --rounds N        of alternating windows; medians are printed (3)
   --only PART       answer: GET /auth/me, the copy to the database held back
                     copy:   the same with the copy running, on SQLite and PostgreSQL
+                    audit:  the answer with and without its audit record
                     storm:  GET /auth/me while 50 clients log in
                     start:  time to the first answer, and idle memory
                     propagation: from a role change to its effect on another instance
@@ -22,6 +23,7 @@ cargo bench --bench load -- [options]
 pub(crate) enum Part {
     Answer,
     Copy,
+    Audit,
     Storm,
     Start,
     Propagation,
@@ -80,6 +82,17 @@ impl Options {
         Ok(Asked::Run(options))
     }
 
+    /// What the figures are of.
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "load: {} connections, {} rounds of {} s, medians; {} workers in each server",
+            self.connections,
+            self.rounds,
+            self.window.as_secs(),
+            crate::service::WORKERS,
+        )
+    }
+
     /// Whether this part is asked for.
     pub(crate) fn has(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)
@@ -90,6 +103,7 @@ fn part(name: &str) -> Result<Part, String> {
     match name {
         "answer" => Ok(Part::Answer),
         "copy" => Ok(Part::Copy),
+        "audit" => Ok(Part::Audit),
         "storm" => Ok(Part::Storm),
         "start" => Ok(Part::Start),
         "propagation" => Ok(Part::Propagation),

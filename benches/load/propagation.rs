@@ -33,7 +33,7 @@ pub(crate) fn measure(_: &Options, report: &mut Report) -> Result<(), Failure> {
     let homes = [tempfile::tempdir()?, tempfile::tempdir()?];
     let one = Server::ours(homes[0].path(), Some(&cluster.url("postgres")), 10)?;
     let other = Server::ours(homes[1].path(), Some(&cluster.url("postgres")), 10)?;
-    let root = token(one.address, &Server::login_request())?;
+    let root = one.token()?;
     let registration = json!({"username": "johndoe", "email": "john@example.com", "password": "securepassword123"});
     let (_, user) = http::fetch(one.address, &http::post("/auth/register", &registration))?;
     let id = serde_json::from_str::<Value>(&user)?["id"].as_str().ok_or("no user")?.to_owned();

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use crate::options::Options;
 use crate::processor;
 
 /// Figures in the order of their measuring.
@@ -13,6 +12,7 @@ pub(crate) struct Report {
 
 enum Line {
     Heading(String),
+    Text(String),
     Figure { name: String, value: String, target: Option<Target> },
 }
 
@@ -24,6 +24,11 @@ struct Target {
 impl Report {
     pub(crate) fn heading(&mut self, text: impl Into<String>) {
         self.lines.push(Line::Heading(text.into()));
+    }
+
+    /// A line of a table of its own.
+    pub(crate) fn line(&mut self, text: impl Into<String>) {
+        self.lines.push(Line::Text(text.into()));
     }
 
     /// A figure that stands for itself.
@@ -43,21 +48,14 @@ impl Report {
         self.lines.push(Line::Figure { name: name.into(), value: value.into(), target });
     }
 
-    /// The whole, for people.
-    pub(crate) fn text(&self, options: &Options) -> String {
-        let mut text = format!("machine: {}\n", processor::machine());
-        let _ = writeln!(
-            text,
-            "load: {} connections, {} rounds of {} s, medians; {} workers in each server",
-            options.connections,
-            options.rounds,
-            options.window.as_secs(),
-            crate::service::WORKERS,
-        );
+    /// The whole, for people; `what`: with what it was measured.
+    pub(crate) fn text(&self, what: &str) -> String {
+        let mut text = format!("machine: {}\n{what}\n", processor::machine());
         for line in &self.lines {
             // Writing to a string does not fail.
             let _ = match line {
                 Line::Heading(heading) => writeln!(text, "\n{heading}"),
+                Line::Text(line) => writeln!(text, "{line}"),
                 Line::Figure { name, value, target: None } => writeln!(text, "  {name:<52} {value:>12}"),
                 Line::Figure { name, value, target: Some(Target { text: target, is_met }) } => {
                     let verdict = if *is_met { "met" } else { "MISSED" };

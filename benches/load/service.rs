@@ -67,6 +67,16 @@ impl Server {
         Self::start(command, WhenReady::Listening)
     }
 
+    /// The service on SQLite in `home`, which records nothing.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn unrecorded(home: &Path, bcrypt_cost: u32) -> Result<Self, Failure> {
+        let mut command = ours(home, 0);
+        command.env("PASSWORD_BCRYPT_COST", bcrypt_cost.to_string()).env("ENABLE_AUDIT_LOGGING", "false");
+        Self::start(command, WhenReady::Listening)
+    }
+
     /// The service on the database that is in `home`, with the time from the process's start to its
     /// first 200 on `GET /`.
     ///
@@ -125,15 +135,22 @@ impl Server {
         http::post("/auth/login", &json!({ "username": USERNAME, "password": PASSWORD }))
     }
 
+    /// A fresh access token of the administrator.
+    ///
+    /// # Errors
+    /// The login is refused.
+    pub(crate) fn token(&self) -> Result<String, Failure> {
+        let (status, body) = http::fetch(self.address, &Self::login_request())?;
+        let answer: Value = serde_json::from_str(&body)?;
+        Ok(answer["access_token"].as_str().ok_or_else(|| format!("login: {status}: {body}"))?.to_owned())
+    }
+
     /// The request of `GET /auth/me` with a fresh access token.
     ///
     /// # Errors
     /// The login is refused.
     pub(crate) fn me_request(&self) -> Result<Vec<u8>, Failure> {
-        let (status, body) = http::fetch(self.address, &Self::login_request())?;
-        let answer: Value = serde_json::from_str(&body)?;
-        let token = answer["access_token"].as_str().ok_or_else(|| format!("login: {status}: {body}"))?;
-        Ok(http::get("/auth/me", Some(token)))
+        Ok(http::get("/auth/me", Some(&self.token()?)))
     }
 
     /// What `/metrics` says of the copy.
@@ -194,15 +211,22 @@ enum WhenReady {
 
 fn ours(home: &Path, port: u16) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.current_dir(home).env_clear().stdin(Stdio::null()).envs([
-        ("HOST", "127.0.0.1"),
-        ("RUST_LOG", "info"),
-        // 64 characters; what it guards is gone with the benchmark.
-        ("JWT_SECRET_KEY", "b2f1c7e09a4d5863b2f1c7e09a4d5863b2f1c7e09a4d5863b2f1c7e09a4d5863"),
-        ("BOOTSTRAP_ADMIN_USERNAME", USERNAME),
-        ("BOOTSTRAP_ADMIN_EMAIL", "root@example.com"),
-        ("BOOTSTRAP_ADMIN_PASSWORD", PASSWORD),
-    ]);
-    command.env("DATA_DIR", home.join("data")).env("PORT", port.to_string()).env("WORKERS", WORKERS.to_string());
+    command.current_dir(home).env_clear().stdin(Stdio::null()).envs(variables(home));
+    command.env("PORT", port.to_string());
     command
+}
+
+/// The service's environment, but for its port, its database and what is measured.
+pub(crate) fn variables(home: &Path) -> Vec<(&'static str, String)> {
+    vec![
+        ("HOST", "127.0.0.1".to_owned()),
+        ("RUST_LOG", "info".to_owned()),
+        // 64 characters; what it guards is gone with the benchmark.
+        ("JWT_SECRET_KEY", "b2f1c7e09a4d5863".repeat(4)),
+        ("BOOTSTRAP_ADMIN_USERNAME", USERNAME.to_owned()),
+        ("BOOTSTRAP_ADMIN_EMAIL", "root@example.com".to_owned()),
+        ("BOOTSTRAP_ADMIN_PASSWORD", PASSWORD.to_owned()),
+        ("DATA_DIR", home.join("data").display().to_string()),
+        ("WORKERS", WORKERS.to_string()),
+    ]
 }

@@ -140,12 +140,45 @@ impl Subject {
     }
 }
 
+/// The service without its audit log.
+pub(crate) struct Unrecorded {
+    server: Server,
+    request: Vec<u8>,
+    _home: tempfile::TempDir,
+}
+
+impl Unrecorded {
+    /// Starts it on an empty SQLite database, and logs in.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn start() -> Result<Self, Failure> {
+        let home = tempfile::Builder::new().prefix("portcullis-load.").tempdir()?;
+        let server = Server::unrecorded(home.path(), BCRYPT_COST)?;
+        let request = server.me_request()?;
+        Ok(Self { server, request, _home: home })
+    }
+
+    /// A window of load.
+    ///
+    /// # Errors
+    /// The server fails, or answers anything but 200.
+    pub(crate) fn window(&self, options: &Options) -> Result<Sample, Failure> {
+        plain_window(options, &self.server, self.request.clone())
+    }
+}
+
 /// A window of the bare handler.
 ///
 /// # Errors
 /// The server fails.
 pub(crate) fn bare_window(options: &Options, server: &Server) -> Result<Sample, Failure> {
-    let running = load(options, server, http::get("/", None))?;
+    plain_window(options, server, http::get("/", None))
+}
+
+/// A window of a server that writes no records.
+fn plain_window(options: &Options, server: &Server, request: Vec<u8>) -> Result<Sample, Failure> {
+    let running = load(options, server, request)?;
     running.pass(WARM_UP)?;
     let (window, before, after) =
         running.record(options.window, || Ok((Spent::of(server.pid())?, Spent::of_this_process()?)))?;

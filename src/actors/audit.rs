@@ -336,7 +336,7 @@ impl EventRecorder {
             Some(journal) => journal,
             None => self.folder.attach()?,
         };
-        Ok(self.journal.insert(journal).append(entry))
+        Ok(self.journal.insert(journal).append(entry, None))
     }
 }
 

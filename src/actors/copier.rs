@@ -150,11 +150,12 @@ impl Copier {
 
     async fn commit(&mut self, pending: &mut Pending) -> Result<(), AuditError> {
         let started = Instant::now();
-        while let Some(line) = pending.unreadable.last() {
-            log::error!("a line of the audit journal can't be read: it is kept in set-aside.ndjson");
-            self.folder.set_aside(line).map_err(|error| AuditError::Unavailable(error.to_string()))?;
-            self.metrics.set_aside.inc();
-            pending.unreadable.pop();
+        if !pending.unreadable.is_empty() {
+            let fresh = self.keep_aside(&pending.unreadable)?;
+            if fresh > 0 {
+                log::error!("{fresh} lines of the audit journal can't be read: they are kept in set-aside.ndjson");
+            }
+            pending.unreadable.clear();
         }
         self.insert(pending.writer, &pending.records).await?;
         let Some(last) = pending.records.last().map(|last| last.seq) else { return Ok(()) };
@@ -167,6 +168,13 @@ impl Copier {
         self.metrics.batch_records.observe(count as f64);
         self.metrics.flush_seconds.observe(started.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Keeps lines for people to look at; gives how many were not there yet.
+    fn keep_aside(&self, lines: &[Vec<u8>]) -> Result<usize, AuditError> {
+        let fresh = self.folder.set_aside(lines).map_err(|error| AuditError::Unavailable(error.to_string()))?;
+        self.metrics.set_aside.inc_by(fresh as u64);
+        Ok(fresh)
     }
 
     /// Inserts a batch; halves it where a record is refused for its content,
@@ -198,8 +206,7 @@ impl Copier {
         if &*culprit.action != STAND_IN && self.set_aside.get(&writer).is_none_or(|last| last < seq) {
             log::error!("audit record {} is refused and kept in set-aside.ndjson: {why}", culprit.id);
             let line = serde_json::to_vec(culprit).map_err(|error| AuditError::Unavailable(error.to_string()))?;
-            self.folder.set_aside(&line).map_err(|error| AuditError::Unavailable(error.to_string()))?;
-            self.metrics.set_aside.inc();
+            self.keep_aside(&[line])?;
             self.set_aside.insert(writer, *seq);
         }
         match self.sink.insert(writer, &[stub(culprit.id)]).await {

@@ -59,7 +59,9 @@ pub enum ServiceError {
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(cause) | StoreError::Unreadable(cause) => Self::Unavailable(cause),
+            StoreError::Unavailable(cause) | StoreError::Unreadable(cause) | StoreError::Unrecorded(cause) => {
+                Self::Unavailable(cause)
+            }
             StoreError::UsernameTaken => Self::UsernameTaken,
             StoreError::EmailTaken => Self::EmailTaken,
             StoreError::NoSuchUser => Self::NoSuchUser,

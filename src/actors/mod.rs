@@ -23,7 +23,7 @@ mod settings;
 mod token;
 mod vital;
 
-pub use crate::journal::{JournalError, WorkerJournal};
+pub use crate::journal::{Begun, JournalError, WorkerJournal};
 pub use crate::verifier::TokenError;
 pub use accounts::{Accounts, NewAccount, is_well_formed_name};
 pub use audit::Audit;

@@ -4,17 +4,17 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
 use super::CliError;
 use crate::app::{AppError, claim_journal, open_sealer};
-use crate::clock::{SharedClock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::domain::audit::{AuditEntry, AuditRecord, Outcome, Source};
 use crate::domain::{RecordId, WriterId};
-use crate::journal;
+use crate::journal::Leaving;
 use crate::proof::Sealer;
 use crate::store::{NewRecords, Store};
 
@@ -26,13 +26,15 @@ pub(super) struct Recorded {
     pub(super) metadata: Map<String, Value>,
 }
 
-/// Makes the records, and leaves in the journal what the change's own transaction did not take.
+/// Makes the records, and leaves in the journal what the change's own transaction did not take: before the change
+/// stands, that it begins.
 #[derive(Clone)]
 pub(super) struct Recorder {
     operator: Arc<str>,
     folder: PathBuf,
     sealer: Sealer,
     is_enabled: bool,
+    leaving: Arc<Mutex<Option<Leaving>>>,
     /// What is in the database stays in the journal for shippers.
     keeps_segments: bool,
 }
@@ -59,15 +61,25 @@ impl Recorder {
             })?;
         }
         let sealer = open_sealer(&store, &config.tokens).await?;
+        let (operator, leaving) = (operator().into(), Arc::default());
         let keeps_segments = config.journal.keep_segments > 0;
-        Ok((store, Self { operator: operator().into(), folder, sealer, is_enabled, keeps_segments }))
+        Ok((store, Self { operator, folder, sealer, is_enabled, leaving, keeps_segments }))
     }
 
     /// The records of changes; none with `ENABLE_AUDIT_LOGGING=false`.
     pub(super) fn records(&self, changes: Vec<Recorded>) -> NewRecords {
         let changes = if self.is_enabled { changes } else { Vec::new() };
         let records = changes.into_iter().map(|change| self.record(change)).collect();
-        NewRecords { records, sealer: self.sealer.clone() }
+        let recorder = self.clone();
+        NewRecords { records, sealer: self.sealer.clone(), begin: Box::new(move |records| recorder.begin(records)) }
+    }
+
+    fn begin(&self, records: &[AuditRecord]) -> Result<(), String> {
+        let entries: Vec<AuditEntry<'_>> = records.iter().map(beginning).collect();
+        let leaving = Leaving::begin(&self.folder, Arc::new(SystemClock), self.sealer.clone(), &entries)
+            .map_err(|error| error.to_string())?;
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaving);
+        Ok(())
     }
 
     fn record(&self, change: Recorded) -> AuditRecord {
@@ -102,10 +114,13 @@ impl Recorder {
         if unrecorded.is_empty() {
             return Ok(());
         }
+        let Some(leaving) = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Err(CliError::Failed("the change was made, but not recorded".into()));
+        };
         let entries: Vec<AuditEntry<'_>> = unrecorded.iter().map(entry).collect();
-        let clock: SharedClock = Arc::new(SystemClock);
-        let left = journal::leave(&self.folder, &clock, &self.sealer, &entries)
-            .map_err(|error| CliError::Failed(format!("the change was made, but not recorded: {error}")))?;
+        let left = leaving.finish(&entries).map_err(|error| {
+            CliError::Failed(format!("the change was made, but the log will say no more than that it began: {error}"))
+        })?;
         if let Err(error) = store.audit_sink(self.sealer.clone()).insert(left.writer, &left.lines).await {
             log::warn!("the audit record waits in the journal for the next start of the service: {error}");
         } else if self.keeps_segments {
@@ -135,6 +150,11 @@ fn operator() -> String {
         uzers::get_user_by_uid(id).map_or_else(|| id.to_string(), |user| user.name().to_string_lossy().into_owned());
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     format!("cli:{name}")
+}
+
+/// What is said before the change stands.
+fn beginning(record: &AuditRecord) -> AuditEntry<'_> {
+    AuditEntry { outcome: Outcome::Error, ..entry(record) }
 }
 
 /// A record as the journal takes it: id and time come with the append.

@@ -24,6 +24,31 @@ pub(super) struct RequestName {
     pub(super) resource_type: Option<Cow<'static, str>>,
     /// The variable of the pattern that names the resource.
     pub(super) resource_variable: Option<String>,
+    /// The pattern, where it has variables.
+    pub(super) pattern: Option<String>,
+}
+
+impl RequestName {
+    /// Whether it asks for a decision, by whatever method: it changes nothing.
+    pub(super) fn is_question(&self) -> bool {
+        matches!(self.action.as_deref(), Some("VERIFY" | "CHECK"))
+    }
+
+    /// The part of a path that names the resource, before the router has looked at it.
+    pub(super) fn id_in<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let pattern = self.pattern.as_deref()?;
+        let candidates = [self.resource_variable.as_deref(), Some("id"), self.resource_type.as_deref()];
+        candidates.into_iter().flatten().find_map(|variable| {
+            let mut parts = pattern.split('/').zip(path.split('/'));
+            parts.find(|(part, _)| variable_of(part) == Some(variable)).map(|(_, value)| value)
+        })
+    }
+}
+
+/// `id` of `{id}` and of `{id:[0-9]+}`.
+fn variable_of(part: &str) -> Option<&str> {
+    let inner = part.strip_prefix('{')?.strip_suffix('}')?;
+    Some(inner.split(':').next().unwrap_or(inner))
 }
 
 impl From<RouteName> for RequestName {
@@ -33,6 +58,7 @@ impl From<RouteName> for RequestName {
             action: action.map(Cow::Borrowed),
             resource_type: resource_type.map(Cow::Borrowed),
             resource_variable: None,
+            pattern: None,
         }
     }
 }
@@ -68,10 +94,11 @@ impl Naming {
             return name.into();
         }
         let Some(pattern) = matched() else { return UNKNOWN.into() };
-        match self.find(method, &pattern) {
+        let name = match self.find(method, &pattern) {
             Some(name) => name.into(),
             None => derive(method, &pattern).unwrap_or_else(|| UNKNOWN.into()),
-        }
+        };
+        RequestName { pattern: Some(pattern), ..name }
     }
 }
 
@@ -82,8 +109,7 @@ impl Naming {
 fn derive(method: &Method, pattern: &str) -> Option<RequestName> {
     let mut parts = pattern.split('/').filter(|part| !part.is_empty()).rev();
     let last = parts.next()?;
-    let variable = last.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
-    let (collection, is_one) = match variable {
+    let (collection, is_one) = match variable_of(last) {
         Some(_) => (parts.find(|part| !part.starts_with('{'))?, true),
         None => (last, false),
     };
@@ -101,8 +127,8 @@ fn derive(method: &Method, pattern: &str) -> Option<RequestName> {
     Some(RequestName {
         action: Some(Cow::Owned(format!("{verb}_{noun}"))),
         resource_type: Some(Cow::Owned(singular)),
-        // Of `{id:[0-9]+}` the name.
-        resource_variable: variable.map(|name| name.split(':').next().unwrap_or(name).to_owned()),
+        resource_variable: variable_of(last).map(str::to_owned),
+        pattern: None,
     })
 }
 
@@ -143,6 +169,19 @@ mod tests {
         assert_eq!(derive(&Method::GET, "/{anything}"), None);
         assert_eq!(derive(&Method::OPTIONS, "/api/projects"), None);
         assert_eq!(derive(&Method::GET, ""), None);
+    }
+
+    #[test]
+    fn a_resource_is_named_before_the_router_has_looked() {
+        let mut naming = Naming::default();
+        naming.add(None, "/admin/roles/{role}", RouteName { action: Some("UPDATE_ROLE"), resource_type: Some("role") });
+        let named = |pattern: &str, path: &str| {
+            let name = naming.name(&Method::PUT, path, || Some(pattern.to_owned()));
+            name.id_in(path).map(str::to_owned)
+        };
+        assert_eq!(named("/admin/roles/{role}", "/admin/roles/auditor").as_deref(), Some("auditor"));
+        assert_eq!(named("/api/projects/{project_id:\\d+}", "/api/projects/42").as_deref(), Some("42"));
+        assert_eq!(named("/api/projects", "/api/projects"), None);
     }
 
     #[test]

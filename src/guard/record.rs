@@ -107,6 +107,21 @@ pub(super) fn entry<'a>(
     })
 }
 
+/// What of the record is known before the request is handled; `None` where it is not recorded. `path` is the router's.
+pub(super) fn beginning<'a>(arrival: &'a Arrival, name: &'a RequestName, path: &'a str) -> Option<AuditEntry<'a>> {
+    Some(AuditEntry {
+        user_id: None,
+        username: None,
+        resource_id: name.id_in(path).map(|id| bounded(id, 256)).map(canonical),
+        response_status: None,
+        outcome: Outcome::Error,
+        duration_ms: 0,
+        metadata: None,
+        // No status that the handler gives, and so none that says anything.
+        ..entry(arrival, name, 500, None, &[])?
+    })
+}
+
 /// The variable of the path that names the resource.
 fn id_in_path<'a>(request: &'a HttpRequest, name: &RequestName) -> Option<&'a str> {
     let path = request.match_info();

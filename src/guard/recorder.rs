@@ -2,6 +2,7 @@
 //! under that id, and one audit record for every API request, written before
 //! the answer leaves.
 
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -10,6 +11,7 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::InternalError;
 use actix_web::http::{Method, header};
 use actix_web::{Error, HttpMessage, HttpResponse};
+use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Ready, ready};
 use ipnet::IpNet;
 use prometheus::IntCounter;
@@ -17,12 +19,12 @@ use prometheus::IntCounter;
 use super::Requirement;
 use super::answer::{foreign, under_id};
 use super::loopback::LoopbackOnly;
-use super::naming::Naming;
-use super::record::{Arrival, Origin, entry, name_of};
+use super::naming::{Naming, RequestName};
+use super::record::{Arrival, Origin, beginning, entry, name_of};
 use super::request_id::X_REQUEST_ID;
 use super::require::take_required;
 use super::unfinished::Unfinished;
-use crate::actors::{JournalError, Rbac, WorkerJournal};
+use crate::actors::{Begun, JournalError, Rbac, WorkerJournal};
 use crate::domain::Policy;
 use crate::domain::audit::AuditEntry;
 use crate::problem::ApiError;
@@ -130,14 +132,24 @@ where
         let may_change = !arrival.method.is_safe();
         let service = Rc::clone(&self.service);
         let answering = async move {
-            let response = match inner.refusal(&arrival, &request) {
-                Some(refusal) => request.error_response(refusal),
-                None => match service.call(request).await {
-                    Ok(response) => response.map_into_boxed_body(),
-                    Err(error) => return Err(inner.answer_error(&arrival, &error).await),
-                },
+            let begun = match inner.refusal(&arrival, &request) {
+                Some(refusal) => Err(refusal),
+                None if may_change => inner.begin(&arrival, &request).await,
+                None => Ok(None),
             };
-            Ok(inner.answer(&arrival, response).await)
+            let begun = match begun {
+                Ok(begun) => begun,
+                Err(refusal) => return Ok(inner.answer(&arrival, None, request.error_response(refusal)).await),
+            };
+            // A handler that panics is answered too, and recorded.
+            match AssertUnwindSafe(async { service.call(request).await }).catch_unwind().await {
+                Ok(Ok(response)) => Ok(inner.answer(&arrival, begun, response.map_into_boxed_body()).await),
+                Ok(Err(error)) => Err(inner.answer_error(&arrival, begun, &error).await),
+                Err(_) => {
+                    let panicked = ApiError::Internal("the handler panicked".into()).into();
+                    Err(inner.answer_error(&arrival, begun, &panicked).await)
+                }
+            }
         };
         if may_change {
             // The server drops what it answers when the client goes away: what has begun to change
@@ -177,8 +189,37 @@ impl Inner {
         name_of(&self.settings.naming, arrival, Some(request.request())).action.as_deref() == Some("VERIFY")
     }
 
+    /// Says in the journal that a change begins, which is recorded thereby even where the process ends in the middle.
+    /// What can't be recorded does not begin.
+    async fn begin(&self, arrival: &Arrival, request: &ServiceRequest) -> Result<Option<Beginning>, ApiError> {
+        let Some(journal) = &self.settings.journal else { return Ok(None) };
+        let name = name_of(&self.settings.naming, arrival, Some(request.request()));
+        if name.is_question() {
+            return Ok(None);
+        }
+        let path = request.match_info().as_str();
+        let Some(written) = beginning(arrival, &name, path).map(|entry| journal.begin(&entry)) else {
+            return Ok(None);
+        };
+        match written.await {
+            Ok(begun) => Ok(Some(Beginning { begun, name })),
+            // Its record may come through, or is counted as lost.
+            Err(_) if self.settings.lost.is_some() => Ok(None),
+            Err(error) => {
+                log::error!("[{}] refused, for it can't be recorded: {error}", arrival.request_id);
+                Err(ApiError::Unavailable("the audit journal can't be written".into()))
+            }
+        }
+    }
+
     /// The answer as it leaves: once it is recorded, under the request's id.
-    async fn answer(&self, arrival: &Arrival, response: ServiceResponse) -> ServiceResponse {
+    async fn answer(
+        &self,
+        arrival: &Arrival,
+        beginning: Option<Beginning>,
+        response: ServiceResponse,
+    ) -> ServiceResponse {
+        let begun = beginning.map(|beginning| beginning.begun);
         let mut response = under_id(response, &arrival.request_id, arrival.is_preflight);
         let written = {
             let request = response.request();
@@ -186,7 +227,7 @@ impl Inner {
             let extensions = request.extensions();
             let status = response.status().as_u16();
             let told = Some((request, &*extensions));
-            entry(arrival, &name, status, told, &self.settings.trusted_proxies).map(|entry| self.append(&entry))
+            entry(arrival, &name, status, told, &self.settings.trusted_proxies).map(|entry| self.append(&entry, begun))
         };
         if let Err(refusal) = self.recorded(arrival, written).await {
             response = response.into_response(refusal.response(arrival.request_id.as_str()));
@@ -198,14 +239,17 @@ impl Inner {
     }
 
     /// The same for what some middleware of the app failed with, and took the request along.
-    async fn answer_error(&self, arrival: &Arrival, error: &Error) -> Error {
+    async fn answer_error(&self, arrival: &Arrival, beginning: Option<Beginning>, error: &Error) -> Error {
         let problem = foreign(error.as_response_error().status_code(), error);
         if let Some(cause) = problem.cause() {
             log::error!("[{}] {} {}: {cause}", arrival.request_id, arrival.method, arrival.uri.path());
         }
-        let name = name_of(&self.settings.naming, arrival, None);
+        let (begun, name) = match beginning {
+            Some(Beginning { begun, name }) => (Some(begun), name),
+            None => (None, name_of(&self.settings.naming, arrival, None)),
+        };
         let entry = entry(arrival, &name, problem.status().as_u16(), None, &self.settings.trusted_proxies);
-        let recorded = self.recorded(arrival, entry.map(|entry| self.append(&entry))).await;
+        let recorded = self.recorded(arrival, entry.map(|entry| self.append(&entry, begun))).await;
         let mut response: HttpResponse = recorded.err().unwrap_or(problem).response(arrival.request_id.as_str());
         if let Some(value) = arrival.request_id.header() {
             response.headers_mut().insert(X_REQUEST_ID.clone(), value);
@@ -213,8 +257,12 @@ impl Inner {
         InternalError::from_response("a middleware failed", response).into()
     }
 
-    fn append(&self, entry: &AuditEntry<'_>) -> Option<impl Future<Output = Result<(), JournalError>> + use<>> {
-        let written = self.settings.journal.as_ref()?.append(entry);
+    fn append(
+        &self,
+        entry: &AuditEntry<'_>,
+        begun: Option<Begun>,
+    ) -> Option<impl Future<Output = Result<(), JournalError>> + use<>> {
+        let written = self.settings.journal.as_ref()?.append(entry, begun);
         Some(async move { written.await.map(drop) })
     }
 
@@ -235,6 +283,12 @@ impl Inner {
             None => Err(ApiError::Unavailable("the audit record can't be written".into())),
         }
     }
+}
+
+/// What was said to begin, and what it was called.
+struct Beginning {
+    begun: Begun,
+    name: RequestName,
 }
 
 fn is_registered(method: &Method) -> bool {

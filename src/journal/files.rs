@@ -1,6 +1,6 @@
 //! The files of the journal's folder: their names, and what is at their ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::JournalError;
-use super::line::Checker;
+use super::line::{Checker, Written};
 use crate::domain::{RecordId, WriterId};
 use crate::proof::SignedCheckpoint;
 
@@ -80,7 +80,7 @@ pub fn kept_checkpoint(folder: &Path) -> Result<Option<SignedCheckpoint>, Journa
 }
 
 /// For this user alone.
-fn private_file() -> std::fs::OpenOptions {
+pub(super) fn private_file() -> std::fs::OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).mode(0o600);
@@ -181,29 +181,69 @@ fn last_of(path: &Path, first: u64, checker: &mut Checker) -> std::io::Result<(u
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
     let end = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    if end < tail.len() {
-        let bytes = tail.len() - end;
-        log::warn!("{}: the last {bytes} bytes are a torn line, which nobody was told of: left out", path.display());
-    }
-    // From the last line backwards; what stands behind the last newline is empty.
-    let lines = tail[..end].split(|byte| *byte == b'\n').rev().skip(1);
-    for (after, line) in lines.enumerate() {
-        if let Some(line) = checker.parse(line) {
-            return Ok((line.seq + after as u64, Some(line.record.id)));
+    // From the last line backwards; what stands behind the last newline is no line.
+    let mut after = 0;
+    for line in tail[..end].split(|byte| *byte == b'\n').rev().skip(1) {
+        match checker.parse(line) {
+            Some(Written::Record(line, _)) => return Ok((line.seq + after, Some(line.record.id))),
+            Some(Written::Beginning(_)) => {}
+            None => after += 1,
         }
     }
-    // Not one can be read: as many as there are line ends.
+    // No record can be read: as many as there are lines that may have been some.
     file.seek(SeekFrom::Start(0))?;
-    let mut newlines = 0;
-    let mut reader = BufReader::new(file);
-    loop {
-        let bytes = reader.fill_buf()?;
-        if bytes.is_empty() {
-            break;
-        }
-        newlines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-        let read = bytes.len();
-        reader.consume(read);
+    let mut count = 0;
+    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        let is_record =
+            line.strip_suffix(b"\n").is_some_and(|line| !matches!(checker.parse(line), Some(Written::Beginning(_))));
+        count += u64::from(is_record);
+        line.clear();
     }
-    Ok(((first + newlines).saturating_sub(1), None))
+    Ok(((first + count).saturating_sub(1), None))
+}
+
+/// Makes a segment that begins with this, which appears under its name as a whole; one of the same name,
+/// which has no record that is not in this one too, goes. With `is_synced` all of it is on the disk then.
+pub(super) fn create_segment(path: &Path, beginning: &[u8], is_synced: bool) -> std::io::Result<File> {
+    let unfinished = path.with_extension("part");
+    let written = private_file().create(true).truncate(true).open(&unfinished).and_then(|mut file| {
+        file.write_all(beginning)?;
+        if is_synced && !beginning.is_empty() {
+            file.sync_all()?;
+        }
+        std::fs::rename(&unfinished, path)?;
+        if is_synced {
+            sync_folder_of(path)?;
+        }
+        Ok(file)
+    });
+    written.map_err(|error| {
+        // What is there of it is in the way of nobody.
+        let _ = std::fs::remove_file(&unfinished);
+        std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    })
+}
+
+/// A name that is not on the disk is lost with all that is in the file.
+pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Appends what is no record to `set-aside.ndjson`, for people to look at. Gives how many of these
+/// were not there yet: a process that died in between finds them again.
+pub(super) fn set_aside(folder: &Path, lines: &[Vec<u8>]) -> std::io::Result<usize> {
+    let mut file = private_file().read(true).append(true).create(true).open(folder.join("set-aside.ndjson"))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let known: HashSet<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    let fresh: Vec<&[u8]> = lines.iter().map(Vec::as_slice).filter(|line| !known.contains(line)).collect();
+    if fresh.is_empty() {
+        return Ok(0);
+    }
+    let mut appended = fresh.join(&b'\n');
+    appended.push(b'\n');
+    file.write_all(&appended)?;
+    file.sync_data()?;
+    Ok(fresh.len())
 }

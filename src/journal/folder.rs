@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::files::{known_writers, last_in_files, lock, make_private, parse_name, remember_writer, segments};
-use super::line::Checker;
+use super::files::{self, known_writers, lock, make_private, parse_name, remember_writer, segments};
+use super::left::take_over_begun;
+use super::mend::Estate;
 use super::sync::Syncer;
 use super::{Fsync, JournalError, JournalSettings, Reader, WorkerJournal};
 use crate::clock::SharedClock;
@@ -64,6 +65,8 @@ struct Inner {
     /// Segments that are in the database and stay for shippers, oldest first.
     kept: Mutex<VecDeque<PathBuf>>,
     bytes: AtomicU64,
+    /// Whether half of the limit is reached, which is said.
+    is_half_full: AtomicBool,
     is_failing: AtomicBool,
     has_new_segments: AtomicBool,
     // Held for as long as the process lives.
@@ -84,27 +87,29 @@ impl Folder {
     ) -> Result<Self, JournalError> {
         make_private(&settings.folder).map_err(|error| JournalError::Write(error.to_string()))?;
         let lock = lock(&settings.folder)?;
-        let segments = segments(&settings.folder)?;
-        let mut bytes = 0;
-        for path in segments.values().flat_map(BTreeMap::values) {
-            bytes += std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        }
+        let mut found = segments(&settings.folder)?;
         let mut idle = Vec::new();
         for writer in known_writers(&settings.folder)? {
-            let (in_files, last_id) = match segments.get(&writer) {
-                Some(segments) => last_in_files(segments, &mut Checker::new(sealer.clone(), writer))?,
-                None => (0, None),
+            let estate = Estate {
+                folder: &settings.folder,
+                writer,
+                segments: found.remove(&writer).unwrap_or_default(),
+                in_database: committed.get(&writer).copied().unwrap_or(0),
             };
-            let in_database = committed.get(&writer).copied().unwrap_or(0);
+            let (written, last_id) = estate.settle(&clock, &sealer)?;
             idle.push(Arc::new(Progress {
                 writer,
-                written: AtomicU64::new(in_files.max(in_database)),
+                written: AtomicU64::new(written),
                 last_id,
                 is_attached: AtomicBool::new(false),
             }));
         }
+        let mut bytes = 0;
+        for path in segments(&settings.folder)?.values().flat_map(BTreeMap::values) {
+            bytes += std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        }
         let syncer = (settings.fsync == Fsync::EverySecond).then(|| Syncer::start(settings.folder.clone()));
-        Ok(Self(Arc::new(Inner {
+        let folder = Self(Arc::new(Inner {
             settings,
             clock,
             sealer,
@@ -112,11 +117,14 @@ impl Folder {
             live: Mutex::new(idle.clone()),
             idle: Mutex::new(idle),
             kept: Mutex::default(),
-            bytes: AtomicU64::new(bytes),
+            bytes: AtomicU64::new(0),
+            is_half_full: AtomicBool::new(false),
             is_failing: AtomicBool::new(false),
             has_new_segments: AtomicBool::new(true),
             _lock: lock,
-        })))
+        }));
+        folder.note_bytes(bytes);
+        Ok(folder)
     }
 
     /// A journal for the present thread: of a writer of an earlier run, or of a new one.
@@ -172,22 +180,23 @@ impl Folder {
         let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         match std::fs::remove_file(path) {
             Ok(()) => {
-                self.0.bytes.fetch_sub(length.min(self.bytes()), Ordering::Relaxed);
+                self.note_gone(length);
             }
             Err(error) => log::warn!("{} can't be deleted: {error}", path.display()),
         }
     }
 
     /// What has to be read of each writer: those of this process, and those
-    /// that others left behind.
+    /// that others left behind. Of those that others had begun when they ended, records are made.
     ///
     /// # Errors
-    /// `Read`.
+    /// `Read`, `Write`.
     pub fn look(
         &self,
         readers: &mut BTreeMap<WriterId, Reader>,
         committed: impl Fn(WriterId) -> u64,
     ) -> Result<(), JournalError> {
+        take_over_begun(&self.0.settings.folder, &self.0.clock, &self.0.sealer)?;
         let mut segments = self.segments()?;
         for path in self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some((writer, first)) = parse_name(path)
@@ -206,20 +215,13 @@ impl Folder {
         Ok(())
     }
 
-    /// Appends what no database takes to `set-aside.ndjson`, for people to look at.
+    /// Appends what is no record, or what no database takes, to `set-aside.ndjson`, for people to look
+    /// at. Gives how many of these were not there yet.
     ///
     /// # Errors
     /// `Write`.
-    pub fn set_aside(&self, line: &[u8]) -> Result<(), JournalError> {
-        use std::io::Write;
-        let path = self.0.settings.folder.join("set-aside.ndjson");
-        let written = std::fs::OpenOptions::new().create(true).append(true).open(path).and_then(|mut file| {
-            let mut line = line.to_vec();
-            line.push(b'\n');
-            file.write_all(&line)?;
-            file.sync_data()
-        });
-        written.map_err(|error| JournalError::Write(error.to_string()))
+    pub fn set_aside(&self, lines: &[Vec<u8>]) -> Result<usize, JournalError> {
+        files::set_aside(&self.0.settings.folder, lines).map_err(|error| JournalError::Write(error.to_string()))
     }
 
     /// What the journal was told.
@@ -273,13 +275,29 @@ impl Folder {
         self.0.syncer.as_ref()
     }
 
-    /// Forces the names of new segments to the disk.
-    pub(super) fn sync(&self) -> std::io::Result<()> {
-        File::open(&self.0.settings.folder)?.sync_all()
+    /// So many bytes more.
+    pub(super) fn note_bytes(&self, bytes: u64) {
+        let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let max = self.0.settings.max_bytes;
+        if max > 0 && before + bytes >= max / 2 && !self.0.is_half_full.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "the audit journal has reached half of AUDIT_JOURNAL_MAX_BYTES ({} of {max} bytes), where requests are \
+                 refused: see why the database takes no records (portcullis_audit_lag_records), or give it more room",
+                before + bytes
+            );
+        }
     }
 
-    pub(super) fn note_written(&self, bytes: u64) {
-        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// So many bytes less.
+    pub(super) fn note_gone(&self, bytes: u64) {
+        let before = self.0.bytes.fetch_sub(bytes.min(self.bytes()), Ordering::Relaxed);
+        if before.saturating_sub(bytes) < self.0.settings.max_bytes / 2 {
+            self.0.is_half_full.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Something was written.
+    pub(super) fn note_success(&self) {
         if self.0.is_failing.load(Ordering::Relaxed) && self.0.is_failing.swap(false, Ordering::Relaxed) {
             log::info!("the audit journal can be written again");
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::JournalError;
 use super::files::segments;
-use super::line::Checker;
+use super::line::{Checker, Written};
 use crate::domain::WriterId;
 use crate::proof::Sealer;
 
@@ -80,14 +80,15 @@ fn inspect_writer(
             line += 1;
             match checker.parse(text) {
                 // A segment ends where the next one begins: what a torn write left behind that is no record.
-                Some(sealed) if sealed.seq >= next => break,
-                Some(sealed) if sealed.seq > after => {
+                Some(Written::Record(sealed, _)) if sealed.seq >= next => break,
+                Some(Written::Record(sealed, _)) if sealed.seq > after => {
                     after = sealed.seq;
                     match found.runs.last_mut() {
                         Some(run) if *run.end() + 1 == sealed.seq => *run = *run.start()..=sealed.seq,
                         _ => found.runs.push(sealed.seq..=sealed.seq),
                     }
                 }
+                Some(Written::Beginning(_)) => {}
                 _ if found.damage.len() < MOST_DAMAGE => {
                     found.damage.push(DamagedLine { segment: path.clone(), line, after });
                 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
 use super::damage::Damage;
-use super::line::Checker;
+use super::line::{Checker, Written};
 use super::mint::following;
 use crate::domain::audit::AuditRecord;
 use crate::domain::{RecordId, WriterId};
@@ -49,6 +50,8 @@ pub struct Reader {
 struct Place {
     /// The segment, by its first number.
     first: u64,
+    /// Its file: one that takes the name of another is read from its beginning.
+    inode: Option<u64>,
     /// Up to this byte everything was read.
     offset: u64,
     /// The number that the next line has.
@@ -57,7 +60,12 @@ struct Place {
 
 impl Place {
     fn start_of(first: u64) -> Self {
-        Self { first, offset: 0, next_seq: first }
+        Self { first, inode: None, offset: 0, next_seq: first }
+    }
+
+    fn in_file(self, inode: u64) -> Self {
+        let start = if self.inode.is_none_or(|before| before == inode) { self } else { Self::start_of(self.first) };
+        Self { inode: Some(inode), ..start }
     }
 }
 
@@ -156,6 +164,7 @@ impl Reader {
     ) -> Result<bool, JournalError> {
         let fail = |error: std::io::Error| JournalError::Read(format!("{}: {error}", path.display()));
         let mut file = File::open(path).map_err(fail)?;
+        let start = start.in_file(file.metadata().map_err(fail)?.ino());
         file.seek(SeekFrom::Start(start.offset)).map_err(fail)?;
         let mut reader = BufReader::with_capacity(256 << 10, file);
         let (mut raw, mut damage, mut place) = (Vec::new(), Damage::default(), start);
@@ -167,22 +176,29 @@ impl Reader {
             raw.clear();
             let length = reader.read_until(b'\n', &mut raw).map_err(fail)? as u64;
             if raw.last() != Some(&b'\n') {
-                // The end, or a torn line: nobody was told that it was written. What is missing in an
-                // open segment may stand in the next one, which was not seen yet.
+                // The end, or a torn line: nobody was told that it was written, unless its segment was cut. What is
+                // missing in an open segment may stand in the next one, which was not seen yet.
                 if is_open {
                     return Ok(true);
                 }
                 let end = if limit == u64::MAX { place.next_seq + damage.lines.len() as u64 } else { limit + 1 };
+                if !raw.is_empty() {
+                    damage.add(&raw);
+                }
                 self.stand_in(path, place.next_seq..end, damage, batch);
-                self.place = Some(Place { first: place.first, offset, next_seq: end });
+                self.place = Some(Place { offset, next_seq: end, ..place });
                 return Ok(true);
             }
             offset += length;
             let text = &raw[..raw.len() - 1];
-            // A line whose number was read before is a copy, or was moved.
-            let Some(line) = self.checker.parse(text).filter(|line| line.seq >= place.next_seq) else {
-                damage.add(text);
-                continue;
+            let line = match self.checker.parse(text) {
+                Some(Written::Record(line, _)) if line.seq >= place.next_seq => line,
+                Some(Written::Beginning(_)) => continue,
+                // A line whose number was read before is a copy, or was moved.
+                _ => {
+                    damage.add(text);
+                    continue;
+                }
             };
             let seq = line.seq;
             self.stand_in(path, place.next_seq..seq.min(limit.saturating_add(1)), std::mem::take(&mut damage), batch);
@@ -194,7 +210,7 @@ impl Reader {
             if seq > self.committed {
                 batch.lines.push(line);
             }
-            place = Place { first: place.first, offset, next_seq: seq + 1 };
+            place = Place { offset, next_seq: seq + 1, ..place };
             self.place = Some(place);
         }
         Ok(false)

@@ -1,5 +1,7 @@
 //! The journal as its users see it: what is appended is read once, in order, whatever happens in between.
 
+mod interrupted;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
@@ -10,6 +12,7 @@ use super::line::Pen;
 use super::line::tests::{entry, sealer};
 use super::*;
 use crate::clock::{MockClock, SharedClock};
+use crate::domain::audit::AuditEntry;
 use crate::domain::{RecordId, Timestamp, WriterId};
 use crate::proof::Sealed;
 
@@ -25,6 +28,12 @@ fn clock_at(millis: i64) -> SharedClock {
 fn open_at(path: &Path, millis: i64) -> Folder {
     let settings = JournalSettings { folder: path.to_owned(), fsync: Fsync::No, max_bytes: 0, keep_segments: 0 };
     Folder::open(settings, clock_at(millis), sealer(), &HashMap::new()).unwrap()
+}
+
+/// What another process leaves that ends well.
+fn leave(home: &Path, folder: &Folder, entries: &[AuditEntry<'_>]) -> Left {
+    let leaving = Leaving::begin(home, folder.clock().clone(), folder.sealer().clone(), entries).unwrap();
+    leaving.finish(entries).unwrap()
 }
 
 /// All that is in the folder, as the audit writer reads it.
@@ -55,7 +64,7 @@ async fn appends_of_one_turn_are_one_write_and_in_order() {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
     let journal = folder.attach().unwrap();
-    let appends: Vec<_> = ["A", "B", "C"].iter().map(|action| journal.append(&entry(action))).collect();
+    let appends: Vec<_> = ["A", "B", "C"].iter().map(|action| journal.append(&entry(action), None)).collect();
     assert_eq!((folder.bytes(), folder.live()[0].written()), (0, 0));
     let mut ids = Vec::new();
     for append in appends {
@@ -72,20 +81,20 @@ async fn a_restart_goes_on_with_the_numbers_and_a_torn_line_is_no_record() {
     {
         let folder = open(home.path(), &HashMap::new(), 0);
         let journal = folder.attach().unwrap();
-        journal.append(&entry("A")).await.unwrap();
+        journal.append(&entry("A"), None).await.unwrap();
         let path = folder.segments().unwrap().values().next().unwrap().values().next().unwrap().clone();
         let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(b"{\"seq\":2,\"id\":\"to").unwrap();
     }
     let folder = open(home.path(), &HashMap::new(), 0);
     let journal = folder.attach().unwrap();
-    journal.append(&entry("B")).await.unwrap();
+    journal.append(&entry("B"), None).await.unwrap();
     assert_eq!(read(&folder), lines(&[(1, "A"), (2, "B")]));
     // The database may know more than the files do, where they were lost.
     let writer = folder.live()[0].writer;
     drop((journal, folder));
     let folder = open(home.path(), &HashMap::from([(writer, 41)]), 0);
-    folder.attach().unwrap().append(&entry("C")).await.unwrap();
+    folder.attach().unwrap().append(&entry("C"), None).await.unwrap();
     assert!(read(&folder).contains(&(42, "C".to_owned())));
 }
 
@@ -94,18 +103,18 @@ async fn a_failed_write_is_told_and_leaves_no_gap() {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
     let journal = folder.attach().unwrap();
-    journal.append(&entry("A")).await.unwrap();
+    journal.append(&entry("A"), None).await.unwrap();
     // The next segment is on a device that is always full.
     let writer = folder.live()[0].writer;
     let next = segment_path(home.path(), writer, 2);
-    std::os::unix::fs::symlink("/dev/full", &next).unwrap();
+    std::os::unix::fs::symlink("/dev/full", next.with_extension("part")).unwrap();
     journal.close_segment();
-    let failed = (journal.append(&entry("LOST")), journal.append(&entry("LOST")));
+    let failed = (journal.append(&entry("LOST"), None), journal.append(&entry("LOST"), None));
     assert!(matches!(failed.0.await, Err(JournalError::Write(_))));
     assert!(failed.1.await.is_err());
     assert!(!journal.is_writable());
     std::fs::remove_file(&next).unwrap();
-    journal.append(&entry("B")).await.unwrap();
+    journal.append(&entry("B"), None).await.unwrap();
     assert!(journal.is_writable());
     assert_eq!(read(&folder), lines(&[(1, "A"), (2, "B")]));
 }
@@ -115,16 +124,16 @@ async fn a_journal_at_its_limit_takes_no_more() {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 100);
     let journal = folder.attach().unwrap();
-    journal.append(&entry("A")).await.unwrap();
+    journal.append(&entry("A"), None).await.unwrap();
     assert!(!journal.is_writable());
-    assert!(matches!(journal.append(&entry("B")).await, Err(JournalError::Full)));
+    assert!(matches!(journal.append(&entry("B"), None).await, Err(JournalError::Full)));
 }
 
 #[actix::test]
 async fn what_another_process_leaves_is_read_to_its_end_and_may_go() {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    let left = leave(home.path(), folder.clock(), folder.sealer(), &[entry("CREATE_USER")]).unwrap();
+    let left = leave(home.path(), &folder, &[entry("CREATE_USER")]);
     let mut readers = BTreeMap::new();
     folder.look(&mut readers, |_| 0).unwrap();
     let reader = readers.get_mut(&left.writer).unwrap();
@@ -140,8 +149,8 @@ async fn ids_rise_over_a_restart_with_a_clock_that_stepped_back() {
     for now in [1_700_000_000_000, 1_600_000_000_000, 1_500_000_000_000] {
         let folder = open_at(home.path(), now);
         let journal = folder.attach().unwrap();
-        ids.push(journal.append(&entry("A")).await.unwrap());
-        ids.push(journal.append(&entry("A")).await.unwrap());
+        ids.push(journal.append(&entry("A"), None).await.unwrap());
+        ids.push(journal.append(&entry("A"), None).await.unwrap());
         // A run without a record, and so an empty segment, must not make it forget.
         drop((journal, folder));
         drop(open_at(home.path(), now).attach().unwrap());
@@ -162,7 +171,7 @@ async fn a_torn_first_line_leaves_no_gap() {
     };
     std::fs::write(segment_path(home.path(), writer, 1), "{\"seq\":1,\"id\":\"to").unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    folder.attach().unwrap().append(&entry("A")).await.unwrap();
+    folder.attach().unwrap().append(&entry("A"), None).await.unwrap();
     assert_eq!(read(&folder), lines(&[(1, "A")]));
 }
 
@@ -171,7 +180,7 @@ async fn a_full_journal_takes_more_once_its_closed_segments_are_in_the_database(
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 4000);
     let journal = folder.attach().unwrap();
-    while journal.append(&entry("A")).await.is_ok() {}
+    while journal.append(&entry("A"), None).await.is_ok() {}
     assert!(!journal.is_writable());
     let mut readers = BTreeMap::new();
     folder.look(&mut readers, |_| 0).unwrap();
@@ -180,7 +189,7 @@ async fn a_full_journal_takes_more_once_its_closed_segments_are_in_the_database(
     reader.commit(batch.lines.last().unwrap().seq);
     batch.finished.into_iter().for_each(|segment| folder.retire(segment));
     assert!(journal.is_writable(), "{} bytes stay", folder.bytes());
-    journal.append(&entry("B")).await.unwrap();
+    journal.append(&entry("B"), None).await.unwrap();
 }
 
 #[actix::test]
@@ -188,8 +197,7 @@ async fn closed_segments_stay_for_shippers_and_are_not_read_again() {
     let home = tempfile::tempdir().unwrap();
     let settings = JournalSettings { folder: home.path().to_owned(), fsync: Fsync::No, max_bytes: 0, keep_segments: 2 };
     let folder = Folder::open(settings, clock_at(1_700_000_000_000), sealer(), &HashMap::new()).unwrap();
-    let left: Vec<_> =
-        (0..3).map(|_| leave(home.path(), folder.clock(), folder.sealer(), &[entry("A")]).unwrap()).collect();
+    let left: Vec<_> = (0..3).map(|_| leave(home.path(), &folder, &[entry("A")])).collect();
     let mut readers = BTreeMap::new();
     for _ in 0..5 {
         folder.look(&mut readers, |_| 0).unwrap();
@@ -207,15 +215,17 @@ async fn closed_segments_stay_for_shippers_and_are_not_read_again() {
 fn read_left(lines: &[&str]) -> (Vec<(u64, String)>, Vec<Vec<u8>>) {
     let home = tempfile::tempdir().unwrap();
     let folder = open(home.path(), &HashMap::new(), 0);
-    let left = leave(home.path(), folder.clock(), folder.sealer(), &[entry("A")]).unwrap();
+    let left = leave(home.path(), &folder, &[entry("A")]);
     let good = std::fs::read_to_string(&left.path).unwrap();
+    // Behind the one that says that it begins.
+    let good = format!("{}\n", good.lines().last().unwrap());
     let mut pen = Pen::new(sealer(), left.writer);
     let mut text = Vec::new();
     for line in lines {
         match (line.parse::<u64>(), line.strip_prefix("changed to ")) {
             (Ok(seq), _) => {
                 let id = RecordId::generate();
-                pen.write(&mut text, seq, (id, id.time()), &entry("A")).unwrap();
+                pen.write(&mut text, seq, (id, id.time()), None, &entry("A")).unwrap();
             }
             (_, Some(seq)) => text.extend(good.replace("\"seq\":1", &format!("\"seq\":{seq}")).bytes()),
             _ => text.extend(format!("{line}\n").bytes()),

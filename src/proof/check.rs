@@ -166,6 +166,8 @@ pub struct Check {
     ends: HashMap<WriterId, (u64, Mac)>,
     chains: HashMap<WriterId, Chain>,
     signed: HashMap<WriterId, VecDeque<(Head, Timestamp)>>,
+    /// What is older may still be there, and is not looked at.
+    removed_before: Option<RecordId>,
     checked: u64,
     gaps: Vec<Gap>,
 }
@@ -179,6 +181,7 @@ impl Check {
             ends,
             chains: HashMap::new(),
             signed: HashMap::new(),
+            removed_before: None,
             checked: 0,
             gaps: Vec::new(),
         }
@@ -191,6 +194,11 @@ impl Check {
     pub fn begin(&mut self, writer: WriterId, seq: u64, hash: Mac) -> Result<(), Finding> {
         self.chains.insert(writer, Chain { seq, hash });
         self.compare(writer, seq, &hash, None)
+    }
+
+    /// Retention has signed that it removes what is older than this, where the chains were begun after it.
+    pub fn skip_before(&mut self, id: RecordId) {
+        self.removed_before = Some(id);
     }
 
     /// Whether it is known where a writer's chain is followed from.
@@ -231,6 +239,9 @@ impl Check {
             return Ok(());
         }
         let chain = self.chains.entry(writer).or_insert(Chain { seq: 0, hash: Mac::START });
+        if seq <= chain.seq && self.removed_before.is_some_and(|first| id < first) {
+            return Ok(());
+        }
         if seq <= chain.seq {
             return Err(Finding::PutIn { id, place });
         }

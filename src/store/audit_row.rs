@@ -104,7 +104,7 @@ impl ChainEnd {
     }
 }
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = audit_logs)]
 pub(super) struct AuditRow {
     id: DbId,

@@ -3,7 +3,6 @@
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::audit::least_id;
 use super::pool::ask;
 use super::schema::audit_logs;
 use super::types::{DbId, DbTime};
@@ -105,7 +104,7 @@ macro_rules! scan_statements {
                     query = query.filter(audit_logs::id.gt(DbId::from(after)));
                 }
                 if let Some(since) = since {
-                    query = query.filter(audit_logs::id.ge(least_id(since)));
+                    query = query.filter(audit_logs::id.ge(DbId::from(RecordId::least_of(since))));
                 }
                 query.order(audit_logs::id).limit(limit.into()).load(self).await
             }

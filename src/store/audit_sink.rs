@@ -45,7 +45,7 @@ pub struct AuditSink {
     connection: Option<Connection>,
     copying: Option<Copying>,
     sealer: Sealer,
-    /// Where the chains end, as far as is known.
+    /// Where the chains ended when we last looked: what is inserted after one looks whether it still does.
     ends: HashMap<WriterId, ChainEnd>,
 }
 
@@ -67,13 +67,15 @@ impl AuditSink {
     /// # Errors
     /// `Unavailable`.
     pub async fn committed(&mut self) -> Result<HashMap<WriterId, u64>, AuditError> {
-        let query = audit_writers::table.select((audit_writers::writer_id, audit_writers::last_seq));
-        let rows: Vec<(DbId, i64)> = match self.connect().await? {
+        let query =
+            audit_writers::table.select((audit_writers::writer_id, audit_writers::last_seq, audit_writers::last_hash));
+        let rows: Vec<(DbId, i64, Option<Vec<u8>>)> = match self.connect().await? {
             Connection::Sqlite(connection) => diesel::RunQueryDsl::load(query, &mut **connection),
             Connection::Postgres(connection) => query.load(&mut **connection).await,
         }
         .map_err(|error| unavailable(&error))?;
-        Ok(rows.into_iter().map(|(writer, seq)| (writer.into(), u64::try_from(seq).unwrap_or(0))).collect())
+        self.ends = rows.into_iter().map(|(writer, seq, hash)| (writer.into(), ChainEnd::of(seq, hash))).collect();
+        Ok(self.ends.iter().map(|(writer, end)| (*writer, end.seq)).collect())
     }
 
     /// Writes what the database does not have yet of these records, each linked to the one before, in one
@@ -87,7 +89,7 @@ impl AuditSink {
             return Ok(());
         }
         let timeout = self.pools.settings.timeout;
-        let (sealer, end) = (self.sealer.clone(), self.ends.remove(&writer));
+        let (sealer, end) = (self.sealer.clone(), self.ends.get(&writer).copied());
         if let Some(end) = end
             && records.len() >= audit_copy::LEAST
             && let Some(end) = self.copy(writer, records, end).await?

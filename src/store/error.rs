@@ -12,6 +12,9 @@ pub enum StoreError {
     /// A row is not what was written there.
     #[error("a row of the database can't be read: {0}")]
     Unreadable(String),
+    /// What has to be recorded elsewhere can't be; nothing is changed then.
+    #[error("it can't be recorded: {0}")]
+    Unrecorded(String),
     /// Somebody has this username.
     #[error("the username is taken")]
     UsernameTaken,

@@ -6,6 +6,7 @@
 mod audit;
 mod audit_copy;
 mod audit_postgres;
+mod audit_question;
 mod audit_row;
 mod audit_scan;
 mod audit_sink;
@@ -46,7 +47,7 @@ pub use audit_sink::{AuditError, AuditSink};
 pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
-pub use recorded::NewRecords;
+pub use recorded::{BeginRecords, NewRecords};
 pub use retention::{AuditSweeper, LastOf, OldPart, Swept};
 pub use settings::{Database, StoreSettings};
 

@@ -40,6 +40,7 @@ on_both_databases! {
             app.me(&john.access).await.status == 200
         })
         .await;
+        assert!(app.log().contains("the audit journal has reached half of AUDIT_JOURNAL_MAX_BYTES"));
         let count = "SELECT count(*) FROM audit_logs WHERE request_id LIKE 'full-%' AND response_status = 200";
         eventually("all that was answered is in the log", Duration::from_secs(5), || async {
             app.database().audit_scalar(count).await == Some(answered.to_string())
@@ -126,6 +127,43 @@ async fn records_wait_while_the_database_is_away_and_then_drain_by_themselves() 
     })
     .await;
     assert_eq!(metric(&app, "portcullis_audit_lost_total").await, 0.0);
+}
+
+/// More at once than arrays are for: they go by COPY.
+#[tokio::test]
+async fn a_large_backlog_comes_into_the_database_once_and_whole() {
+    let _slot = slot().await;
+    let Some(database) = Database::fresh(Backend::Postgresql).await else { return };
+    let mut app = database.app().start().await;
+    app.me("nonsense").await.expect(401);
+    assert!(!app.audit("limit=10").await.is_empty());
+    database.set_away(true).await;
+    let lanes = (0..8).map(|lane| {
+        let app = &app;
+        async move {
+            for n in 0..500 {
+                let id = format!("backlog-{lane}-{n}");
+                app.get("/auth/me").header("x-request-id", &id).send().await.expect(401);
+            }
+        }
+    });
+    futures_util::future::join_all(lanes).await;
+    database.set_away(false).await;
+    let count =
+        "SELECT count(*) || ' ' || count(DISTINCT request_id) FROM audit_logs WHERE request_id LIKE 'backlog-%'";
+    eventually("all of it is in the log, once", Duration::from_secs(30), || async {
+        database.audit_scalar(count).await.as_deref() == Some("4000 4000")
+    })
+    .await;
+    let metrics = app.get("/metrics").send().await.text().to_owned();
+    let batches = |which: &str| -> u64 {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("portcullis_audit_batch_records_{which}")));
+        line.and_then(|line| line.rsplit(' ').next()).unwrap().parse().unwrap()
+    };
+    assert!(batches("bucket{le=\"1000\"}") < batches("count"), "none was large: {metrics}");
+    app.terminate().await;
+    let exit = database.app().command_line(&["audit", "verify"], "");
+    assert_eq!(exit.code, Some(0), "{exit:?}");
 }
 
 #[tokio::test]

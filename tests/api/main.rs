@@ -21,6 +21,7 @@ mod apps;
 mod audit;
 mod audit_events;
 mod audit_faults;
+mod audit_interrupted;
 mod audit_journal;
 mod audit_proof;
 mod audit_query;

@@ -8,7 +8,7 @@ use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
 
 use super::Launch;
-use super::postgres::{FreshDatabase, query};
+use super::postgres::{FreshDatabase, hold, query};
 
 /// The two databases that every rule holds on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,21 @@ pub(crate) struct Database {
 struct Cell {
     #[diesel(sql_type = Nullable<Text>)]
     value: Option<String>,
+}
+
+/// A lock that is held by a connection.
+pub(crate) enum Held {
+    Sqlite(Box<SqliteConnection>),
+    Postgresql(tokio_postgres::Client),
+}
+
+impl Held {
+    pub(crate) async fn release(self) {
+        match self {
+            Self::Sqlite(mut connection) => connection.batch_execute("ROLLBACK").expect("a transaction"),
+            Self::Postgresql(client) => client.batch_execute("ROLLBACK").await.expect("a transaction"),
+        }
+    }
 }
 
 impl Database {
@@ -138,6 +153,18 @@ impl Database {
     /// Takes the database away from the service, or gives it back (PostgreSQL).
     pub(crate) async fn set_away(&self, is_away: bool) {
         self.postgres.as_ref().expect("a PostgreSQL database").set_away(is_away).await;
+    }
+
+    /// Makes every change of roles wait, until what this gives is released.
+    pub(crate) async fn hold_changes(&self) -> Held {
+        match self.url() {
+            None => {
+                let mut connection = self.open_sqlite("portcullis.db");
+                connection.batch_execute("BEGIN IMMEDIATE").expect("the lock");
+                Held::Sqlite(Box::new(connection))
+            }
+            Some(url) => Held::Postgresql(hold(url, "BEGIN; LOCK TABLE change_clocks").await),
+        }
     }
 
     fn open_sqlite(&self, file: &str) -> SqliteConnection {

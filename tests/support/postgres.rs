@@ -108,6 +108,15 @@ async fn on_server(sql: &str) -> Option<String> {
     query(&SERVER.get().and_then(Option::as_ref).expect("a server").admin, sql).await
 }
 
+/// A connection on which statements have been run, and which stays in their transaction.
+pub(super) async fn hold(url: &str, sql: &str) -> tokio_postgres::Client {
+    let connected = tokio_postgres::connect(url, NoTls).await;
+    let (client, connection) = connected.unwrap_or_else(|error| panic!("{error:?}\n{}", last_words()));
+    tokio::spawn(connection);
+    client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}\n{}", last_words()));
+    client
+}
+
 /// The first value of the first row, as text.
 pub(super) async fn query(url: &str, sql: &str) -> Option<String> {
     let connected = tokio_postgres::connect(url, NoTls).await;

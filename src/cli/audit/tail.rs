@@ -41,8 +41,11 @@ pub(super) async fn run(config: Config, arguments: TailArguments) -> Result<(), 
     let mut seen = BTreeSet::new();
     let last = newest(&store, None, arguments.lines).await.map_err(|error| CliError::Failed(error.to_string()))?;
     show(&arguments, &mut seen, last)?;
+    if !arguments.follow {
+        return Ok(());
+    }
     let (begun, mut is_away) = (SystemClock.now(), false);
-    while arguments.follow {
+    loop {
         tokio::time::sleep(EVERY).await;
         let floor = begun.max(SystemClock.now().minus(LATE));
         match unseen(&store, &seen, floor).await {
@@ -59,7 +62,6 @@ pub(super) async fn run(config: Config, arguments: TailArguments) -> Result<(), 
             }
         }
     }
-    Ok(())
 }
 
 async fn newest(store: &Store, before: Option<RecordId>, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {

@@ -195,9 +195,13 @@ impl Job {
             return Ok(Some(finding));
         }
         let removed_until = removed_before.map(RecordId::time);
-        let start = self.arguments.since.max(removed_until);
+        // Records that were late are older than what was removed, and still have to hold.
         let is_within = self.arguments.since > removed_until;
+        let start = if is_within { self.arguments.since } else { None };
         if let Some(retention) = signed.retention.as_ref().filter(|_| !is_within) {
+            if let Some(first) = removed_before {
+                check.skip_before(first);
+            }
             for head in &retention.checkpoint.writers {
                 if let Err(finding) = check.begin(head.writer_id, head.seq, head.hash) {
                     return Ok(Some(finding));
