@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::domain::WriterId;
-use crate::journal::{Folder, Fsync, keep_checkpoint};
+use crate::journal::{Folder, Fsync, keep_checkpoint, kept_checkpoint};
 use crate::proof::{Checkpoint, CheckpointKind, Head, Mac, SignedCheckpoint};
 use crate::store::{ChainEnd, Store, StoreError, StoreResult};
 
@@ -30,14 +30,45 @@ struct Known {
     ends: Vec<(WriterId, ChainEnd)>,
     /// What was in this instance's journal at the look before: by now it is on the disk.
     written: HashMap<WriterId, u64>,
-    /// What the last one said that was kept.
+    /// What the last one said that was kept: what was signed once is not taken back.
     kept: Vec<Head>,
     is_failing: bool,
+    has_gone_back: bool,
+}
+
+/// The heads of the checkpoint that an earlier run has kept in the folder.
+fn signed_before(folder: &Folder, installation: Uuid) -> Vec<Head> {
+    let kept = kept_checkpoint(&folder.settings().folder).unwrap_or_else(|error| {
+        log::error!("{error}");
+        None
+    });
+    let is_ours =
+        |kept: &SignedCheckpoint| kept.checkpoint.installation_id == installation && folder.sealer().has_signed(kept);
+    kept.filter(is_ours).map(|kept| kept.checkpoint.writers).unwrap_or_default()
+}
+
+/// The heads, but none that says less than it did: whoever takes records out of the database, or puts others in
+/// their place, does not get that signed. And whether there was such a one.
+fn not_back(found: Vec<Head>, before: &[Head]) -> (Vec<Head>, bool) {
+    let mut heads: HashMap<WriterId, Head> = found.into_iter().map(|head| (head.writer_id, head)).collect();
+    let mut has_gone_back = false;
+    for old in before {
+        let head = heads.entry(old.writer_id).or_insert(Head { seq: 0, ..*old });
+        if head.seq < old.seq || (head.seq == old.seq && head.hash != old.hash) {
+            has_gone_back = true;
+            (head.seq, head.hash) = (old.seq, old.hash);
+        }
+        head.written = head.written.max(old.written);
+    }
+    let mut heads: Vec<Head> = heads.into_values().collect();
+    heads.sort_by_key(|head| head.writer_id);
+    (heads, has_gone_back)
 }
 
 impl Checkpoints {
     pub(super) fn new(store: Store, folder: Folder, clock: SharedClock, installation: Uuid) -> Self {
-        Self { store, folder, clock, installation, known: Arc::default() }
+        let known = Known { kept: signed_before(&folder, installation), ..Known::default() };
+        Self { store, folder, clock, installation, known: Arc::new(Mutex::new(known)) }
     }
 
     /// A checkpoint of what is in the database now.
@@ -61,7 +92,12 @@ impl Checkpoints {
             hash: Mac::START,
             written: *written,
         };
-        let writers = ends.iter().map(head).chain(others.map(other)).collect();
+        let found: Vec<Head> = ends.iter().map(head).chain(others.map(other)).collect();
+        let (writers, has_gone_back) = not_back(found, &known.kept);
+        if has_gone_back && !known.has_gone_back {
+            log::error!("the audit log has less than a signed checkpoint says: see `portcullis audit verify`");
+        }
+        known.has_gone_back = has_gone_back;
         known.ends = ends;
         self.folder.sealer().sign_checkpoint(Checkpoint {
             kind: CheckpointKind::Heads,

@@ -11,7 +11,7 @@ use actix_web::web;
 use actix_web_prom::{PrometheusMetrics, PrometheusMetricsBuilder};
 
 use super::AppError;
-use super::start::{bootstrap, check_default_role, check_fingerprint, claim_journal, open_sealer};
+use super::start::{bootstrap, check_audit_key, check_default_role, check_fingerprint, claim_journal, open_sealer};
 use crate::actors::{
     Accounts, Audit, Feed, Freshness, Keys, Lifecycle, Passwords, Rbac, RbacService, Retention, RetentionSettings,
     ServiceError, Tokens,
@@ -165,6 +165,7 @@ impl Portcullis {
         let installation =
             store.installation_id().await.map_err(|error| AppError::failed("the installation's id", error))?;
         claim_journal(&config.journal.folder, installation)?;
+        check_audit_key(&config.journal.folder, &sealer)?;
         let retention = RetentionSettings::of_days(config.audit.retention_days);
         Retention::prepare(&store, &clock, &retention).await;
         let seals = (sealer.clone(), installation);

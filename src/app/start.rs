@@ -9,7 +9,7 @@ use crate::actors::{Accounts, Keys, NewAccount, Rbac, TokenSettings};
 use crate::config::BootstrapAdmin;
 use crate::domain::RoleName;
 use crate::journal::{self, JournalError};
-use crate::proof::{AuditKey, Sealer};
+use crate::proof::{AuditKey, Mac, Sealer};
 use crate::store::Store;
 
 pub(super) async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), AppError> {
@@ -32,8 +32,21 @@ pub(super) async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), 
 pub async fn open_sealer(store: &Store, tokens: &TokenSettings) -> Result<Sealer, AppError> {
     let failed = |error: &dyn std::fmt::Display| AppError::failed("the audit key", error);
     let (current, previous) = tokens.wrapping_keys();
-    let fresh = AuditKey::generate().and_then(|key| key.wrap(&current)).map_err(|error| failed(&error))?;
-    let kept = store.keep_audit_key(fresh).await.map_err(|error| failed(&error))?;
+    let kept = match store.find_audit_key().await.map_err(|error| failed(&error))? {
+        Some(kept) => kept,
+        None => {
+            let ends = store.chain_ends().await.map_err(|error| failed(&error))?;
+            if ends.iter().any(|(_, end)| end.hash != Mac::START) {
+                // Another key would make a log of it that nobody can tell from a whole one.
+                return Err(AppError::Configuration(
+                    "the database has lost the key of its audit log (settings, audit_key): restore it from a backup"
+                        .into(),
+                ));
+            }
+            let fresh = AuditKey::generate().and_then(|key| key.wrap(&current)).map_err(|error| failed(&error))?;
+            store.keep_audit_key(fresh).await.map_err(|error| failed(&error))?
+        }
+    };
     let key = match AuditKey::unwrap(&kept, &current) {
         Some(key) => key,
         None => {
@@ -50,6 +63,23 @@ pub async fn open_sealer(store: &Store, tokens: &TokenSettings) -> Result<Sealer
         }
     };
     key.sealer().map_err(|error| failed(&error))
+}
+
+/// Whether the journal's folder knows another key of the audit log than the database has: then somebody has put a
+/// new log in the place of the old one.
+///
+/// # Errors
+/// It does.
+pub fn check_audit_key(folder: &Path, sealer: &Sealer) -> Result<(), AppError> {
+    let kept = journal::kept_checkpoint(folder).map_err(|error| AppError::Failed(error.to_string()))?;
+    if kept.is_none_or(|kept| kept.names_key_of(sealer)) {
+        return Ok(());
+    }
+    Err(AppError::Configuration(format!(
+        "the database has another audit key than when {}/checkpoint.json was signed: its audit log was replaced. Restore \
+         the database, or begin anew with another DATA_DIR",
+        folder.display()
+    )))
 }
 
 /// The journal's records go to the database that they were written for, and to no other.

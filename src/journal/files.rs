@@ -119,7 +119,8 @@ pub(super) fn segment_path(folder: &Path, writer: WriterId, first_seq: u64) -> P
 
 pub(super) fn parse_name(path: &Path) -> Option<(WriterId, u64)> {
     let (writer, first) = path.file_name()?.to_str()?.strip_suffix(".ndjson")?.rsplit_once('-')?;
-    Some((writer.parse().ok()?, first.parse().ok()?))
+    let first = first.parse().ok().filter(|first| (1..=i64::MAX.unsigned_abs()).contains(first))?;
+    Some((writer.parse().ok()?, first))
 }
 
 pub(super) fn segments(folder: &Path) -> Result<HashMap<WriterId, BTreeMap<u64, PathBuf>>, JournalError> {
@@ -136,8 +137,11 @@ pub(super) fn segments(folder: &Path) -> Result<HashMap<WriterId, BTreeMap<u64, 
 
 const WRITERS: &str = "writers";
 
-/// The writers that workers of earlier runs were.
-pub(super) fn known_writers(folder: &Path) -> Result<Vec<WriterId>, JournalError> {
+/// The writers that workers of this folder's process are, and were.
+///
+/// # Errors
+/// `Read`.
+pub fn known_writers(folder: &Path) -> Result<Vec<WriterId>, JournalError> {
     match std::fs::read_to_string(folder.join(WRITERS)) {
         Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::files::{self, known_writers, lock, make_private, parse_name, remember_writer, segments};
+use super::files::{self, kept_checkpoint, known_writers, lock, make_private, parse_name, remember_writer, segments};
 use super::left::take_over_begun;
 use super::mend::Estate;
 use super::sync::Syncer;
@@ -68,6 +68,7 @@ struct Inner {
     /// Whether half of the limit is reached, which is said.
     is_half_full: AtomicBool,
     is_failing: AtomicBool,
+    is_left_unread: AtomicBool,
     has_new_segments: AtomicBool,
     // Held for as long as the process lives.
     _lock: File,
@@ -89,12 +90,21 @@ impl Folder {
         let lock = lock(&settings.folder)?;
         let mut found = segments(&settings.folder)?;
         let mut idle = Vec::new();
+        let signed = kept_checkpoint(&settings.folder)?.filter(|signed| sealer.has_signed(signed));
+        let counted = |writer| {
+            let heads = signed.iter().flat_map(|signed| &signed.checkpoint.writers);
+            heads.filter(|head| head.writer_id == writer).map(|head| head.written).max().unwrap_or(0)
+        };
+        // Ids go on from there also where the files have none any more, and the clock has stepped back.
+        let last_time = signed.as_ref().map(|signed| RecordId::least_of(signed.checkpoint.timestamp));
         for writer in known_writers(&settings.folder)? {
             let estate = Estate {
                 folder: &settings.folder,
                 writer,
                 segments: found.remove(&writer).unwrap_or_default(),
                 in_database: committed.get(&writer).copied().unwrap_or(0),
+                last_time,
+                counted: counted(writer),
             };
             let (written, last_id) = estate.settle(&clock, &sealer)?;
             idle.push(Arc::new(Progress {
@@ -120,6 +130,7 @@ impl Folder {
             bytes: AtomicU64::new(0),
             is_half_full: AtomicBool::new(false),
             is_failing: AtomicBool::new(false),
+            is_left_unread: AtomicBool::new(false),
             has_new_segments: AtomicBool::new(true),
             _lock: lock,
         }));
@@ -196,7 +207,12 @@ impl Folder {
         readers: &mut BTreeMap<WriterId, Reader>,
         committed: impl Fn(WriterId) -> u64,
     ) -> Result<(), JournalError> {
-        take_over_begun(&self.0.settings.folder, &self.0.clock, &self.0.sealer)?;
+        // What can't be taken over, as the file of another user, waits; the rest goes on.
+        let taken = take_over_begun(&self.0.settings.folder, &self.0.clock, &self.0.sealer);
+        let was_failing = self.0.is_left_unread.swap(taken.is_err(), Ordering::Relaxed);
+        if let (Err(error), false) = (taken, was_failing) {
+            log::error!("what a command has begun can't be taken over: {error}");
+        }
         let mut segments = self.segments()?;
         for path in self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some((writer, first)) = parse_name(path)

@@ -13,7 +13,7 @@ use super::files::{create_segment, last_in_files, segment_path, set_aside};
 use super::line::{Beginning, Begun, Checker, Pen, Written, may_begin_or_end};
 use super::mint::Mint;
 use crate::clock::SharedClock;
-use crate::domain::audit::AuditEntry;
+use crate::domain::audit::{AuditEntry, Metadata, Outcome, STAND_IN, Source, StandIn};
 use crate::domain::{RecordId, WriterId};
 use crate::proof::Sealer;
 
@@ -27,6 +27,10 @@ pub(super) struct Estate<'a> {
     pub(super) segments: BTreeMap<u64, PathBuf>,
     /// The last number that the database has.
     pub(super) in_database: u64,
+    /// No id that it has given is known to be greater than this, where its files have none.
+    pub(super) last_time: Option<RecordId>,
+    /// The last number that a signed checkpoint has counted in the files.
+    pub(super) counted: u64,
 }
 
 impl Estate<'_> {
@@ -39,13 +43,23 @@ impl Estate<'_> {
                 .map_err(|error| JournalError::Write(format!("{}: {error}", last.display())))?;
         }
         let (in_files, last_id) = last_in_files(&self.segments, &mut checker)?;
+        let mut last_id = last_id.max(self.last_time);
         let last = in_files.max(self.in_database);
         let open = open_beginnings(&self.segments, &mut checker)?;
-        if open.is_empty() {
+        let (mut mint, mut pen) = (Mint::after(last_id), Pen::new(sealer.clone(), self.writer));
+        let (mut text, mut last) = (Vec::new(), last);
+        if self.counted > last {
+            // Cut off, or lost with a disk: the numbers are not given again, and the log says that they are missing.
+            let (first, folder) = (last + 1, self.folder.display());
+            log::error!("{folder}: audit records {first} to {} of writer {} are gone", self.counted, self.writer);
+            last = self.counted + 1;
+            let stamp = mint.next(clock.now());
+            last_id = Some(stamp.0);
+            pen.write(&mut text, last, stamp, None, &cut_off(first, self.counted))
+                .map_err(|error| JournalError::Write(error.to_string()))?;
+        } else if open.is_empty() {
             return Ok((last, last_id));
         }
-        let (mut mint, mut pen) = (Mint::after(last_id), Pen::new(sealer.clone(), self.writer));
-        let mut text = Vec::new();
         let (last, last_id) =
             write_unfinished(&mut text, (last, last_id), &open, &mut checker, clock, &mut mint, &mut pen)?;
         // The first number that the files do not have: a segment of that name has nothing but beginnings, all
@@ -81,6 +95,29 @@ pub(super) fn write_unfinished(
         (last, last_id) = (last + 1, Some(stamp.0));
     }
     Ok((last, last_id))
+}
+
+/// What says that the end of the journal is missing; the reader puts another record in the place of what is.
+fn cut_off(first: u64, last: u64) -> AuditEntry<'static> {
+    let reason = format!("the journal ended before records {first} to {last}, which a checkpoint had counted");
+    let metadata = Metadata::from(StandIn { reason, first: None });
+    AuditEntry {
+        user_id: None,
+        username: None,
+        action: Cow::Borrowed(STAND_IN),
+        resource_type: None,
+        resource_id: None,
+        ip_address: None,
+        user_agent: None,
+        request_method: None,
+        request_path: None,
+        response_status: None,
+        outcome: Outcome::Error,
+        duration_ms: 0,
+        request_id: None,
+        metadata: Some(Cow::Owned(metadata.as_str().to_owned())),
+        source: Source::Request,
+    }
 }
 
 /// The record of what has begun, and whose end nobody knows.

@@ -21,7 +21,7 @@ mod sync;
 mod tests;
 mod worker;
 
-pub use files::{claim, keep_checkpoint, kept_checkpoint};
+pub use files::{claim, keep_checkpoint, kept_checkpoint, known_writers};
 pub use folder::{Folder, Progress};
 pub use inspect::{DamagedLine, Inspected, inspect};
 pub use left::{Leaving, Left};
@@ -39,6 +39,9 @@ pub enum JournalError {
     /// `AUDIT_JOURNAL_MAX_BYTES` is reached.
     #[error("the audit journal has reached AUDIT_JOURNAL_MAX_BYTES")]
     Full,
+    /// Too many changes have begun at once.
+    #[error("too many changes have begun and are not answered yet")]
+    Crowded,
     /// Another process has the folder.
     #[error("another process uses the audit journal in {0}")]
     Locked(String),

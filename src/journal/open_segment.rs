@@ -50,7 +50,13 @@ impl OpenSegment {
         folder.note_segment();
         let keeps_unsynced = folder.settings().fsync != Fsync::No;
         let unsynced = if keeps_unsynced && !is_synced { beginning.to_vec() } else { Vec::new() };
-        Ok(Self { dirty, length, max_length: folder.segment_bytes(), unsynced, keeps_unsynced })
+        Ok(Self {
+            dirty,
+            length, // What is carried along does not count: else a segment could be full at its birth.
+            max_length: length + folder.segment_bytes(),
+            unsynced,
+            keeps_unsynced,
+        })
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::JournalError;
 use super::damage::Damage;
@@ -185,7 +186,7 @@ impl Reader {
                 if !raw.is_empty() {
                     damage.add(&raw);
                 }
-                self.stand_in(path, place.next_seq..end, damage, batch);
+                self.stand_in(path, place.next_seq..end, None, damage, batch);
                 self.place = Some(Place { offset, next_seq: end, ..place });
                 return Ok(true);
             }
@@ -201,7 +202,8 @@ impl Reader {
                 }
             };
             let seq = line.seq;
-            self.stand_in(path, place.next_seq..seq.min(limit.saturating_add(1)), std::mem::take(&mut damage), batch);
+            let missing = place.next_seq..seq.min(limit.saturating_add(1));
+            self.stand_in(path, missing, Some(line.record.id), std::mem::take(&mut damage), batch);
             if seq > limit {
                 // What a torn write left: its numbers were given again.
                 return Ok(true);
@@ -217,7 +219,14 @@ impl Reader {
     }
 
     /// Puts a record that says so in the place of each that is missing, and sets aside what stood there.
-    fn stand_in(&mut self, path: &Path, missing: Range<u64>, damage: Damage, batch: &mut Batch) {
+    fn stand_in(
+        &mut self,
+        path: &Path,
+        missing: Range<u64>,
+        next: Option<RecordId>,
+        damage: Damage,
+        batch: &mut Batch,
+    ) {
         let fresh = missing.start.max(self.committed + 1)..missing.end;
         if fresh.is_empty() {
             // Said before, or lines that no number is missing for.
@@ -234,7 +243,10 @@ impl Reader {
             false => (fresh.end - 1..fresh.end, Some(fresh.start)),
         };
         batch.unreadable.extend(damage.lines);
+        // Before the record that follows, also where none before it was read.
+        let least = next.map(|next| RecordId::least_of(next.time().minus(Duration::from_millis(1))));
         for seq in each {
+            self.last_id = self.last_id.or(least);
             let id = self.last_id.map_or_else(RecordId::generate, following);
             self.last_id = Some(id);
             let record = match first {

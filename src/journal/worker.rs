@@ -20,6 +20,9 @@ use super::{Fsync, JournalError};
 use crate::domain::RecordId;
 use crate::domain::audit::AuditEntry;
 
+/// So many changes may have begun on a thread and wait for their end: their lines go along into each new segment.
+const MOST_OPEN: usize = 4096;
+
 /// The present thread's journal. Cheap to clone; stays on its thread.
 #[derive(Clone)]
 pub struct WorkerJournal {
@@ -123,6 +126,9 @@ impl WorkerJournal {
     /// Appends that what an entry says begins, as far as it is known; on an actix worker's thread. If its
     /// record does not follow before the process ends, the next start makes one: see [`Begun`].
     pub fn begin(&self, entry: &AuditEntry<'_>) -> Append<Begun> {
+        if self.inner.borrow().open.len() >= MOST_OPEN {
+            return Append::refused(JournalError::Crowded);
+        }
         self.put(|inner| {
             let (begun, start) = (Begun::generate(), inner.buffer.len());
             inner.pen.write_begin(&mut inner.buffer, begun, inner.folder.clock().now(), entry)?;

@@ -31,7 +31,7 @@ pub enum Finding {
         next: RecordId,
     },
     /// A number that was there before.
-    #[error("record {id} was put in or moved: {place} stands elsewhere")]
+    #[error("record {id} was put in or moved: {place} is not its own")]
     PutIn {
         /// The record.
         id: RecordId,
@@ -168,6 +168,12 @@ pub struct Check {
     signed: HashMap<WriterId, VecDeque<(Head, Timestamp)>>,
     /// What is older may still be there, and is not looked at.
     removed_before: Option<RecordId>,
+    /// Of each writer the record of the greatest number that lies beyond the end of its chain.
+    beyond: HashMap<WriterId, (u64, RecordId)>,
+    /// How many records were not looked at, for they are still to be removed.
+    unproved: u64,
+    /// How many signed heads were found as they were signed.
+    compared: u64,
     checked: u64,
     gaps: Vec<Gap>,
 }
@@ -182,6 +188,9 @@ impl Check {
             chains: HashMap::new(),
             signed: HashMap::new(),
             removed_before: None,
+            beyond: HashMap::new(),
+            unproved: 0,
+            compared: 0,
             checked: 0,
             gaps: Vec::new(),
         }
@@ -220,8 +229,11 @@ impl Check {
     fn compare(&mut self, writer: WriterId, seq: u64, hash: &Mac, id: Option<RecordId>) -> Result<(), Finding> {
         let Some(signed) = self.signed.get_mut(&writer) else { return Ok(()) };
         while let Some((head, at)) = signed.pop_front_if(|(head, _)| head.seq <= seq) {
-            if head.seq == seq && !head.hash.is(hash) {
-                return Err(Finding::Rewritten { id, place: Place { writer, seq }, at });
+            if head.seq == seq {
+                if !head.hash.is(hash) {
+                    return Err(Finding::Rewritten { id, place: Place { writer, seq }, at });
+                }
+                self.compared += 1;
             }
         }
         Ok(())
@@ -234,12 +246,15 @@ impl Check {
     pub fn take(&mut self, stored: &Stored<'_>) -> Result<(), Finding> {
         let (writer, seq, id) = (stored.writer, stored.seq, stored.fields.id);
         let place = Place { writer, seq };
-        let Some((end, _)) = self.ends.get(&writer) else { return Err(Finding::Unknown { id, writer }) };
-        if seq > *end {
+        if self.ends.get(&writer).is_none_or(|(end, _)| seq > *end) {
+            // Written since then, or put in: the ends as they are afterwards will tell.
+            let beyond = self.beyond.entry(writer).or_insert((seq, id));
+            *beyond = (*beyond).max((seq, id));
             return Ok(());
         }
         let chain = self.chains.entry(writer).or_insert(Chain { seq: 0, hash: Mac::START });
         if seq <= chain.seq && self.removed_before.is_some_and(|first| id < first) {
+            self.unproved += 1;
             return Ok(());
         }
         if seq <= chain.seq {
@@ -265,6 +280,42 @@ impl Check {
             self.gaps.push(Gap { id, writer, range: first..=seq, reason });
         }
         self.compare(writer, seq, &hash, Some(id))
+    }
+
+    /// Whether all that lay beyond the chains' ends was written since then: with the ends as they are now.
+    ///
+    /// # Errors
+    /// A record has a number that its writer has not come to.
+    pub fn settle(&self, now: &HashMap<WriterId, (u64, Mac)>) -> Result<(), Finding> {
+        let put_in = |(writer, (seq, id)): (&WriterId, &(u64, RecordId))| match now.get(writer) {
+            Some((end, _)) if seq <= end => None,
+            Some(_) => Some(Finding::PutIn { id: *id, place: Place { writer: *writer, seq: *seq } }),
+            None => Some(Finding::Unknown { id: *id, writer: *writer }),
+        };
+        let mut beyond: Vec<_> = self.beyond.iter().collect();
+        beyond.sort();
+        beyond.into_iter().find_map(put_in).map_or(Ok(()), Err)
+    }
+
+    /// How far the chains were followed.
+    pub fn heads(&self) -> Vec<Head> {
+        let head = |(writer_id, Chain { seq, hash }): (&WriterId, &Chain)| Head {
+            writer_id: *writer_id,
+            seq: *seq,
+            hash: *hash,
+            written: *seq,
+        };
+        self.chains.iter().map(head).collect()
+    }
+
+    /// How many records are older than what retention removes, and were not looked at.
+    pub fn unproved(&self) -> u64 {
+        self.unproved
+    }
+
+    /// How many signed heads were found as they were signed.
+    pub fn compared(&self) -> u64 {
+        self.compared
     }
 
     /// How many records held.

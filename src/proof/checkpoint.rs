@@ -106,6 +106,11 @@ impl Sealer {
 }
 
 impl SignedCheckpoint {
+    /// Whether it says that our key has signed it; that it has, is another question.
+    pub fn names_key_of(&self, sealer: &Sealer) -> bool {
+        self.public_key == to_text(sealer.public_key())
+    }
+
     /// Whether the key that it names has signed it.
     pub fn is_consistent(&self) -> bool {
         let (Some(key), Some(signature)) = (from_text(&self.public_key), from_text(&self.signature)) else {

@@ -1,12 +1,14 @@
 //! The audit log read as a whole, record by record in order of ids, as it stands: for who checks it.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::pool::ask;
 use super::schema::audit_logs;
 use super::types::{DbId, DbTime};
-use super::{Store, StoreResult, connect};
+use super::{Store, StoreError, StoreResult, connect};
 use crate::domain::{RecordId, Timestamp, WriterId};
 use crate::proof::{Fields, Stored};
 
@@ -83,6 +85,8 @@ trait ScanStatements: Send {
         since: Option<Timestamp>,
         limit: u32,
     ) -> impl Future<Output = QueryResult<Vec<ScannedRow>>> + Send;
+    /// The first of these rows whose text is none: SQLite lets bytes stand there, which no question finds.
+    fn misfit(&mut self, first: RecordId, last: RecordId) -> impl Future<Output = QueryResult<Option<DbId>>> + Send;
     fn last_before(
         &mut self,
         writer: WriterId,
@@ -91,7 +95,7 @@ trait ScanStatements: Send {
 }
 
 macro_rules! scan_statements {
-    ($($connection:ty => $db:ty),*) => {$(
+    ($($connection:ty => $db:ty, $misfit:expr),*) => {$(
         impl ScanStatements for $connection {
             async fn scan(
                 &mut self,
@@ -109,6 +113,19 @@ macro_rules! scan_statements {
                 query.order(audit_logs::id).limit(limit.into()).load(self).await
             }
 
+            async fn misfit(&mut self, first: RecordId, last: RecordId) -> QueryResult<Option<DbId>> {
+                let condition: Option<&str> = $misfit;
+                let Some(condition) = condition else { return Ok(None) };
+                audit_logs::table
+                    .filter(audit_logs::id.between(DbId::from(first), DbId::from(last)))
+                    .filter(sql::<Bool>(condition))
+                    .select(audit_logs::id)
+                    .order(audit_logs::id)
+                    .first(self)
+                    .await
+                    .optional()
+            }
+
             async fn last_before(&mut self, writer: WriterId, before: RecordId) -> QueryResult<Option<ScannedRow>> {
                 audit_logs::table
                     .filter(audit_logs::writer_id.eq(DbId::from(writer)))
@@ -123,7 +140,15 @@ macro_rules! scan_statements {
     )*};
 }
 
-scan_statements!(connect::AsyncSqlite => diesel::sqlite::Sqlite, AsyncPgConnection => diesel::pg::Pg);
+/// Types that a value of another one could stand for.
+const MISFIT: &str = "typeof(action) || typeof(outcome) || typeof(metadata) || typeof(source) <> 'texttexttexttext' \
+    OR 'blob' IN (typeof(username), typeof(resource_type), typeof(resource_id), typeof(ip_address), \
+    typeof(user_agent), typeof(request_method), typeof(request_path), typeof(request_id))";
+
+scan_statements!(
+    connect::AsyncSqlite => diesel::sqlite::Sqlite, Some(MISFIT),
+    AsyncPgConnection => diesel::pg::Pg, None
+);
 
 impl Store {
     /// The next rows in order of ids, after one of them or from a time on.
@@ -137,7 +162,16 @@ impl Store {
         limit: u32,
     ) -> StoreResult<Vec<ScannedRow>> {
         let pools = self.pools.clone();
-        self.pools.run(async move { ask!(pools, |conn| conn.scan(after, since, limit)) }).await
+        let asked = pools.clone();
+        let rows: Vec<ScannedRow> =
+            self.pools.run(async move { ask!(asked, |conn| conn.scan(after, since, limit)) }).await?;
+        let mut ids = rows.iter().map(ScannedRow::id);
+        let Some(first) = ids.next() else { return Ok(rows) };
+        let last = ids.next_back().unwrap_or(first);
+        match self.pools.run(async move { ask!(pools, |conn| conn.misfit(first, last)) }).await? {
+            None => Ok(rows),
+            Some(id) => Err(StoreError::Unreadable(format!("{} has bytes where text belongs", RecordId::from(id)))),
+        }
     }
 
     /// A writer's last row before another record.

@@ -64,6 +64,10 @@ async fn keep<C: KeptStatements>(conn: &mut C, name: &str, first: &[u8]) -> Stor
     Ok(conn.find_kept(name).await?)
 }
 
+async fn look_up<C: KeptStatements>(conn: &mut C, name: &str) -> StoreResult<Option<Vec<u8>>> {
+    Ok(conn.find_kept(name).await.optional()?)
+}
+
 async fn replace<C: KeptStatements>(conn: &mut C, name: &str, value: &[u8]) -> StoreResult<()> {
     Ok(conn.replace(name, value).await?)
 }
@@ -91,6 +95,15 @@ impl Store {
     pub async fn keep_audit_key(&self, fresh: Vec<u8>) -> StoreResult<Vec<u8>> {
         let pools = self.pools.clone();
         self.pools.run(async move { transaction!(pools, |conn| keep(conn, AUDIT_KEY, &fresh)) }).await
+    }
+
+    /// The audit key as it is kept, encrypted; `None` where there was none yet.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn find_audit_key(&self) -> StoreResult<Option<Vec<u8>>> {
+        let pools = self.pools.clone();
+        self.pools.run(async move { transaction!(pools, |conn| look_up(conn, AUDIT_KEY)) }).await
     }
 
     /// Keeps the same audit key, encrypted under another key.

@@ -209,6 +209,22 @@ on_both_databases! {
         database.audit_execute(&put_in).await;
         broken(&database, &[], &between);
         copy.put_back().await;
+        // Under a number that its writer has not come to.
+        let ahead = put_in.replacen(
+            &format!("{}, {columns} FROM", database.id(&between)),
+            &format!("{}, {} FROM", database.id(&between), columns.replacen("seq", "1000000000000", 1)),
+            1,
+        );
+        assert_ne!(ahead, put_in);
+        database.audit_execute(&ahead).await;
+        broken(&database, &[], &between);
+        copy.put_back().await;
+        // Bytes in the place of text, which no question finds.
+        if database.backend() == Backend::Sqlite {
+            database.audit_execute(&format!("UPDATE audit_logs SET action = CAST(action AS BLOB) WHERE id = {middle}")).await;
+            broken(&database, &[], "bytes");
+            copy.put_back().await;
+        }
         // Swapped: two records change their places.
         let (other, _) = nth(&database, count / 2 + 5).await;
         for (from, to) in [(&middle, &nil), (&other, &middle), (&nil, &other)] {
@@ -224,6 +240,33 @@ on_both_databases! {
         broken(&database, &[], "checkpoint");
         copy.put_back().await;
         whole(&database, &[]);
+        // The key is gone, and with it the whole log: another one does not take its place.
+        database.execute("DELETE FROM settings WHERE name = 'audit_key'").await;
+        broken(&database, &[], "audit key");
+        for table in ["audit_logs", "audit_writers", "audit_checkpoints"] {
+            database.audit_execute(&format!("DELETE FROM {table}")).await;
+        }
+        let exit = database.app().command_line(&["serve"], "");
+        assert_eq!(exit.code, Some(78), "{exit:?}");
+        assert!(exit.stderr.contains("audit key"), "{exit:?}");
+    }
+
+    async fn what_was_signed_is_not_taken_back_by_a_running_service(app: TestApp) {
+        let database = app.database().clone();
+        let create = ["admin", "create", "--username", "boss", "--email", "boss@example.com", "--password-stdin"];
+        assert_eq!(app.launch.command_line(&create, "kq7-Vw2.zR9_tb4").code, Some(0));
+        let signed = || async { database.audit_scalar("SELECT count(*) FROM audit_checkpoints").await };
+        app.me("nonsense").await.expect(401);
+        eventually("it is signed", Duration::from_secs(15), || async { signed().await.as_deref() != Some("0") }).await;
+        // All of the command, as if it had never been.
+        database
+            .audit_execute("DELETE FROM audit_writers WHERE writer_id IN (SELECT writer_id FROM audit_logs WHERE source = 'cli')")
+            .await;
+        database.audit_execute("DELETE FROM audit_logs WHERE source = 'cli'").await;
+        database.audit_execute("DELETE FROM audit_checkpoints").await;
+        app.me("nonsense").await.expect(401);
+        eventually("it signs again", Duration::from_secs(15), || async { signed().await.as_deref() != Some("0") }).await;
+        broken(&database, &[], "checkpoint");
     }
 }
 

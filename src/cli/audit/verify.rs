@@ -12,12 +12,12 @@ use uuid::Uuid;
 use super::super::CliError;
 use super::super::output::say;
 use super::parse_time;
-use crate::app::{AppError, open_sealer};
+use crate::app::{AppError, check_audit_key, open_sealer};
 use crate::config::Config;
 use crate::domain::{RecordId, Timestamp, WriterId};
 use crate::journal;
 use crate::proof::{Check, CheckpointKind, Finding, Sealer, SignedCheckpoint};
-use crate::store::{KeptCheckpoint, ScannedRow, Store, StoreError};
+use crate::store::{Database, KeptCheckpoint, ScannedRow, Store, StoreError};
 
 /// How many rows are read at once.
 const PAGE: u32 = 10_000;
@@ -37,8 +37,17 @@ pub(in crate::cli) struct VerifyArguments {
 
 pub(super) async fn run(config: Config, arguments: VerifyArguments) -> Result<(), CliError> {
     let handed_out = arguments.checkpoint.as_ref().map(read_checkpoint).transpose()?;
+    if let Database::Sqlite(path) = &config.store.database
+        && !path.exists()
+    {
+        return Err(CliError::Failed(format!("{}: there is no database here: is DATA_DIR right?", path.display())));
+    }
     let store = Store::open(config.store).await.map_err(AppError::from)?;
+    if store.find_audit_key().await.map_err(failed)?.is_none() {
+        return Err(not_whole("the database has no audit key: it never had a log, or somebody has taken it away"));
+    }
     let sealer = open_sealer(&store, &config.tokens).await?;
+    check_audit_key(&config.journal.folder, &sealer)?;
     let installation = store.installation_id().await.map_err(failed)?;
     let job = Job { store, sealer, installation, folder: config.journal.folder, arguments, handed_out };
     loop {
@@ -47,7 +56,7 @@ pub(super) async fn run(config: Config, arguments: VerifyArguments) -> Result<()
             Ok(report) => return report.say(),
             Err(finding) => {
                 // What is removed while it is read is no finding: it begins again after that.
-                if job.signed().await?.removed_before() != signed.removed_before() {
+                if job.signed().await?.retention != signed.retention {
                     continue;
                 }
                 return Err(not_whole(finding));
@@ -99,17 +108,26 @@ struct Report {
     waiting: u64,
     gaps: Vec<String>,
     removed_before: Option<RecordId>,
-    checkpoints: usize,
+    unproved: u64,
+    compared: u64,
+    /// What was not looked at.
+    limits: Vec<String>,
 }
 
 impl Report {
     fn say(&self) -> Result<(), CliError> {
-        let Self { records, writers, waiting, checkpoints, .. } = self;
+        let Self { records, writers, waiting, compared, unproved, .. } = self;
         say(format_args!("The audit log is whole: {records} records of {writers} writers hold."))?;
-        say(format_args!("Signed checkpoints that it agrees with: {checkpoints}."))?;
+        say(format_args!("Ends of chains that were signed, and are as they were: {compared}."))?;
         say(format_args!("Still in the journal, and sealed: {waiting} records."))?;
         if let Some(id) = self.removed_before {
             say(format_args!("Removed by retention, as was signed: what is older than {}.", id.time()))?;
+        }
+        if *unproved > 0 {
+            say(format_args!("Not proved, for it is older than that and still to be removed: {unproved} records."))?;
+        }
+        for limit in &self.limits {
+            say(format_args!("Not looked at: {limit}."))?;
         }
         for gap in &self.gaps {
             say(format_args!("Set aside: {gap}."))?;
@@ -140,21 +158,20 @@ impl Job {
             ends.into_iter().map(|(writer, end)| (writer, (end.seq, end.hash))).collect(),
         );
         let all = signed.heads.iter().chain(&signed.in_folder).chain(&self.handed_out);
-        let mut checkpoints = 0;
         for one in all {
             if let Err(finding) = self.is_ours(one, CheckpointKind::Heads) {
                 return Ok(Err(finding));
             }
             check.expect(&one.checkpoint);
-            checkpoints += 1;
         }
         if let Some(finding) = self.follow(&mut check, signed).await? {
             return Ok(Err(finding));
         }
         let is_all = self.arguments.since.is_none() && self.arguments.until.is_none();
-        if is_all && let Err(finding) = check.finish() {
-            return Ok(Err(finding));
-        }
+        let limits = match self.ends(&mut check).await? {
+            Ok(limits) => limits,
+            Err(finding) => return Ok(Err(finding)),
+        };
         let waiting = match self.journal(&check, signed, is_all).await? {
             Ok(waiting) => waiting,
             Err(finding) => return Ok(Err(finding)),
@@ -165,7 +182,9 @@ impl Job {
             waiting,
             gaps: check.gaps().iter().map(ToString::to_string).collect(),
             removed_before: signed.removed_before(),
-            checkpoints,
+            unproved: check.unproved(),
+            compared: check.compared(),
+            limits,
         }))
     }
 
@@ -248,6 +267,37 @@ impl Job {
         done
     }
 
+    /// Whether the chains end where they should, as far as that was asked; gives what was not looked at.
+    async fn ends(&self, check: &mut Check) -> Result<Result<Vec<String>, Finding>, CliError> {
+        /// So many writers that have nothing in the range are looked for before it.
+        const MOST_BEFORE: usize = 20;
+        let now = self.store.chain_ends().await.map_err(failed)?;
+        let now: HashMap<_, _> = now.into_iter().map(|(writer, end)| (writer, (end.seq, end.hash))).collect();
+        if self.arguments.until.is_some() {
+            return Ok(Ok(vec!["the ends of the chains, which lie behind --until".to_owned()]));
+        }
+        if let Err(finding) = check.settle(&now) {
+            return Ok(Err(finding));
+        }
+        let mut limits = Vec::new();
+        if self.arguments.since.is_some() {
+            let mut absent: Vec<WriterId> = now.keys().copied().filter(|writer| !check.knows(*writer)).collect();
+            absent.sort();
+            for writer in absent.iter().take(MOST_BEFORE) {
+                let last = self.store.last_audit_row_before(*writer, RecordId(Uuid::max())).await.map_err(failed)?;
+                if let Some(finding) = begin_after(check, *writer, last) {
+                    return Ok(Err(finding));
+                }
+            }
+            if absent.len() > MOST_BEFORE {
+                let more = absent.len() - MOST_BEFORE;
+                return Ok(Ok(vec![format!("the ends of chains, for {more} writers have nothing in the range")]));
+            }
+            limits.push("what is older than --since".to_owned());
+        }
+        Ok(check.finish().map(|()| limits))
+    }
+
     /// What waits in this instance's journal: it has to follow what is in the table.
     async fn journal(&self, check: &Check, signed: &Signed, is_all: bool) -> Result<Result<u64, Finding>, CliError> {
         let found = journal::inspect(&self.folder, &self.sealer).map_err(failed)?;
@@ -283,8 +333,9 @@ impl Job {
             written.insert(writer, next - 1);
         }
         // Of the instance whose folder this is: the others' journals are elsewhere.
-        if let Some(kept) = &signed.in_folder {
-            for head in &kept.checkpoint.writers {
+        let known = journal::known_writers(&self.folder).map_err(failed)?;
+        for kept in signed.heads.iter().chain(&signed.in_folder).chain(&self.handed_out) {
+            for head in kept.checkpoint.writers.iter().filter(|head| known.contains(&head.writer_id)) {
                 let last = written.get(&head.writer_id).copied().unwrap_or(0);
                 if last < head.written {
                     let range = last + 1..=head.written;
