@@ -16,8 +16,8 @@ use super::vital::Lifecycle;
 use super::{RetentionSettings, ServiceError, ServiceResult};
 use crate::clock::SharedClock;
 use crate::domain::{RecordId, WriterId};
-use crate::proof::{Check, Checkpoint, CheckpointKind, Finding, Head, Sealer};
-use crate::store::{AuditSweeper, ChainEnd, LastOf, OldPart, Store, StoreResult, Swept};
+use crate::proof::{Checkpoint, CheckpointKind, Head, Sealer};
+use crate::store::{AuditSweeper, LastOf, OldPart, Store, StoreResult, Swept};
 
 /// The regular removal of old audit records.
 pub struct Retention {
@@ -182,7 +182,6 @@ impl Remover {
             return Ok(());
         }
         let mut stated = self.stated().await?;
-        let last = self.proved(&stated, before, last.count).await?;
         self.state(&mut stated, before, &last).await?;
         for part in parts {
             let Some(part) = self.detach(sweeper, part).await? else { return Ok(()) };
@@ -242,43 +241,6 @@ impl Remover {
         Ok(Stated { removed_before: signed.checkpoint.removed_before, heads })
     }
 
-    /// The last record of each writer before an id, where all from what was stated before up to there hold: what
-    /// somebody has changed, or put in, is not signed for. `count`: how many there are.
-    async fn proved(&self, stated: &Stated, before: RecordId, count: u64) -> ServiceResult<LastOf> {
-        /// How many rows are read at once.
-        const PAGE: u32 = 1000;
-        let ends = self.store.chain_ends().await?;
-        let ends = ends.into_iter().map(|(writer, end)| (writer, (end.seq, end.hash))).collect();
-        let mut check = Check::new(self.sealer.clone(), ends);
-        let refused = |finding: Finding| {
-            ServiceError::Unavailable(format!("they don't hold, so that nothing is removed: {finding}"))
-        };
-        for head in stated.heads.values() {
-            check.begin(head.writer_id, head.seq, head.hash).map_err(refused)?;
-        }
-        if let Some(removed_before) = stated.removed_before {
-            check.skip_before(removed_before);
-        }
-        let mut after = None;
-        'log: loop {
-            let rows = self.store.scan_audit_log(after, None, PAGE).await?;
-            for row in &rows {
-                if row.id() >= before {
-                    break 'log;
-                }
-                let unreadable =
-                    || refused(Finding::Unreadable { after: row.id().to_string(), why: "a number".into() });
-                check.take(&row.stored().ok_or_else(unreadable)?).map_err(refused)?;
-            }
-            match rows.last() {
-                Some(last) => after = Some(last.id()),
-                None => break,
-            }
-        }
-        let ends = check.heads().into_iter().map(|head| (head.writer_id, ChainEnd { seq: head.seq, hash: head.hash }));
-        Ok(LastOf { ends: ends.collect(), count })
-    }
-
     /// Says, signed, what is about to be removed.
     async fn state(&self, stated: &mut Stated, before: RecordId, last: &LastOf) -> ServiceResult<()> {
         if !stated.take(before, last) {
@@ -301,6 +263,7 @@ mod tests {
     use super::*;
     use crate::domain::Timestamp;
     use crate::proof::Mac;
+    use crate::store::ChainEnd;
 
     fn last(ends: &[(WriterId, u64)]) -> LastOf {
         let end = |seq: u64| ChainEnd { seq, hash: Mac([u8::try_from(seq).unwrap(); 32]) };

@@ -297,17 +297,6 @@ impl Check {
         beyond.into_iter().find_map(put_in).map_or(Ok(()), Err)
     }
 
-    /// How far the chains were followed.
-    pub fn heads(&self) -> Vec<Head> {
-        let head = |(writer_id, Chain { seq, hash }): (&WriterId, &Chain)| Head {
-            writer_id: *writer_id,
-            seq: *seq,
-            hash: *hash,
-            written: *seq,
-        };
-        self.chains.iter().map(head).collect()
-    }
-
     /// How many records are older than what retention removes, and were not looked at.
     pub fn unproved(&self) -> u64 {
         self.unproved
