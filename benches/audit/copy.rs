@@ -70,7 +70,7 @@ async fn journal(log: &Log, records: &[AuditRecord]) -> Result<usize, Failure> {
             for batch in records.chunks(most) {
                 let mut last = None;
                 for record in batch {
-                    last = Some(journal.append(&entry(record)));
+                    last = Some(journal.append(&entry(record), None));
                 }
                 if let Some(last) = last {
                     pin!(last).await?;

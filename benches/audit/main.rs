@@ -19,15 +19,16 @@ mod indexes;
 mod log;
 mod options;
 #[path = "../load/processor.rs"]
+#[expect(dead_code, reason = "the load benchmark's own figures")]
 mod processor;
 mod questions;
 mod records;
 #[path = "../load/report.rs"]
-#[expect(dead_code, reason = "the load benchmark's own figures")]
 mod report;
 #[path = "../load/service.rs"]
 #[expect(dead_code, reason = "the load benchmark's own servers")]
 mod service;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -77,6 +78,9 @@ fn run(options: &Options) -> Result<(), Failure> {
         }
         if options.has(Part::Export) {
             export::measure(&place, &mut report)?;
+        }
+        if options.has(Part::Verify) {
+            verify::measure(&place, &mut report)?;
         }
         if options.has(Part::Indexes) {
             indexes::measure(&place, &mut report)?;

@@ -10,6 +10,7 @@ cargo bench --bench audit -- [options]
   --database NAME   sqlite, postgresql or both (both)
   --only PART       questions: the first page of each filter and pair, and deep pages, against the small log
                     export:    memory of the service while it exports a million records
+                    verify:    `portcullis audit verify` over the large log
                     copy:      from the journal to the table, against a bare COPY or a prepared insert
                     indexes:   what each index takes of the copy, and of the disk
                     (may be given more than once; all of them without it)
@@ -24,6 +25,7 @@ cargo bench --bench audit -- [options]
 pub(crate) enum Part {
     Questions,
     Export,
+    Verify,
     Copy,
     Indexes,
 }
@@ -132,6 +134,7 @@ fn part(name: &str) -> Result<Part, String> {
     match name {
         "questions" => Ok(Part::Questions),
         "export" => Ok(Part::Export),
+        "verify" => Ok(Part::Verify),
         "copy" => Ok(Part::Copy),
         "indexes" => Ok(Part::Indexes),
         _ => Err(format!("--only questions, export, copy or indexes, not {name:?}")),

@@ -245,8 +245,8 @@ pub(crate) fn measure(place: &Place<'_>, report: &mut Report) -> Result<(), Fail
     let mut large = Subject::start(place.log(options.records)?)?;
     report.heading(format!("Questions on {}", place.backend.name()));
     report.line(format!(
-        "  {:<40}{:>8} {:>8}{:>9} {:>8}{:>7}{:>7}{:>7}",
-        "", "small p50", "p99", "large p50", "p99", "times", "items", "short"
+        "  {:<42}{:>9} {:>7}{:>8}{:>10} {:>7}{:>8}{:>7}{:>7}",
+        "(ms)", "small p50", "p99", "items", "large p50", "p99", "items", "short", "times"
     ));
     for (kind, name, ask) in QUESTIONS {
         progress(name);
@@ -265,8 +265,9 @@ pub(crate) fn measure(place: &Place<'_>, report: &mut Report) -> Result<(), Fail
             Kind::Bounded => many_p99 <= MOST_OTHER_MS,
         };
         report.line(format!(
-            "  {name:<40}{:>8.2} {few_p99:>8.2} {:>8.2} {many_p99:>8.2}{times:>7.1}{:>7.0}{:>6.0}%  {}{}",
+            "  {name:<42}{:>9.2} {few_p99:>7.2}{:>8.0}{:>10.2} {many_p99:>7.2}{:>8.0}{:>6.0}%{times:>7.1}  {}{}",
             few.percentile(0.5),
+            few.items as f64 / options.asks as f64,
             many.percentile(0.5),
             many.items as f64 / options.asks as f64,
             many.short as f64 / options.asks as f64 * 100.0,

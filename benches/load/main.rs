@@ -11,6 +11,7 @@ mod audit;
 mod bare;
 mod client;
 #[path = "../../tests/support/cluster.rs"]
+#[expect(dead_code, reason = "the tests end it before they do")]
 mod cluster;
 mod http;
 mod options;

@@ -17,7 +17,7 @@ use crate::domain::audit::AuditRecord;
 use crate::domain::{AuditCount, AuditFilter, AuditPage, AuditSlice, Bucket, CountedBy, RecordId};
 
 /// How many records a page looks at, beyond those that it leaves out, where they lie side by side: in the order of ids.
-const WINDOW: u64 = 5_000;
+const WINDOW: u64 = 3_000;
 
 /// The same along any other index, where each record is fetched from a place of its own.
 const SCATTERED_WINDOW: u64 = 2_000;
@@ -86,20 +86,35 @@ async fn end<C: AuditStatements>(
     conn.nth_found(NthFound { question, index, number: window(index, page) - 1 }).await
 }
 
-/// The index of a question whose records go back furthest: it narrows most.
-async fn narrowest<C: AuditStatements>(conn: &mut C, question: &Question, page: AuditPage) -> QueryResult<Index> {
+/// Along which index a page goes, and how much of what it finds is looked at.
+struct Way {
+    index: Index,
+    /// `None`: all that it finds is meant.
+    window: Option<u64>,
+    /// Whether there was less than that.
+    is_whole: bool,
+}
+
+/// The way of a question whose window goes back furthest: it narrows most.
+async fn find_way<C: AuditStatements>(conn: &mut C, question: &Question, page: AuditPage) -> QueryResult<Way> {
     let mut narrowest = None;
     let indexes = question.indexes();
     if let [index] = indexes[..] {
-        return Ok(index);
+        let window = (!question.is_answered_by(index)).then(|| window(index, page));
+        return Ok(Way { index, window, is_whole: window.is_none() });
     }
     for index in indexes {
-        let Some(end) = end(conn, question, index, page).await? else { return Ok(index) };
-        if narrowest.is_none_or(|(_, least): (Index, DbId)| end.0 < least.0) {
-            narrowest = Some((index, end));
+        match end(conn, question, index, page).await? {
+            // With room for what comes in meanwhile.
+            None => return Ok(Way { index, window: Some(2 * window(index, page)), is_whole: true }),
+            Some(end) if narrowest.is_none_or(|(_, least): (Index, DbId)| end.0 < least.0) => {
+                narrowest = Some((index, end));
+            }
+            Some(_) => {}
         }
     }
-    Ok(narrowest.map_or(Index::Id, |(index, _)| index))
+    let index = narrowest.map_or(Index::Id, |(index, _)| index);
+    Ok(Way { index, window: Some(window(index, page)), is_whole: false })
 }
 
 async fn list<C: AuditStatements>(
@@ -108,8 +123,7 @@ async fn list<C: AuditStatements>(
     page: AuditPage,
 ) -> StoreResult<AuditSlice<AuditRecord>> {
     let question = Question::of(filter, page.before);
-    let index = narrowest(conn, &question, page).await?;
-    let window = (!question.is_answered_by(index)).then(|| window(index, page));
+    let Way { index, window, is_whole } = find_way(conn, &question, page).await?;
     let mut rows = conn.page(PageOf { question: &question, index, window, page }).await?;
     let is_full = rows.len() > page.limit as usize;
     rows.truncate(page.limit as usize);
@@ -118,7 +132,7 @@ async fn list<C: AuditStatements>(
         let next = items.last().map(|last| last.id);
         return Ok(AuditSlice { items, next });
     }
-    let end = if window.is_some() { end(conn, &question, index, page).await? } else { None };
+    let end = if is_whole { None } else { end(conn, &question, index, page).await? };
     let next = end.map(RecordId::from);
     // What came in meanwhile has moved the end: what lies beyond it now is left to the next page.
     items.retain(|item| next.is_none_or(|end| item.id >= end));
