@@ -158,7 +158,7 @@ fn find_or_start() -> Option<Server> {
             let url = cluster.url("");
             let (before, after) = url.split_once('?').expect("a query");
             let url = (before.to_owned(), format!("?{after}"));
-            return Some(Server { admin: cluster.url("postgres"), url, cluster: Some(cluster) });
+            Some(Server { admin: cluster.url("postgres"), url, cluster: Some(cluster) })
         }
         Ok(None) => not_tested("no server binaries found, and TEST_DATABASE_URL is not set"),
         Err(why) => not_tested(&why),
