@@ -3,6 +3,7 @@
 use std::pin::{Pin, pin};
 use std::time::{Duration, UNIX_EPOCH};
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text};
@@ -79,6 +80,22 @@ impl Bare {
         match self.connection {
             Connection::Sqlite(_) => "prepared insert",
             Connection::Postgres(..) => "COPY BINARY",
+        }
+    }
+
+    /// Takes its rows out again: they are no part of any chain.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub(crate) fn remove(self) -> Result<(), Failure> {
+        let id = |id: Uuid| match &self.connection {
+            Connection::Sqlite(_) => format!("x'{}'", id.simple()),
+            Connection::Postgres(..) => format!("'{id}'"),
+        };
+        let delete = format!("DELETE FROM audit_logs WHERE id > {0} AND writer_id = {0}", id(self.writer));
+        match self.connection {
+            Connection::Sqlite(mut connection) => Ok(connection.batch_execute(&delete)?),
+            Connection::Postgres(runtime, client) => Ok(runtime.block_on(client.batch_execute(&delete))?),
         }
     }
 

@@ -20,8 +20,8 @@ use crate::report::{Report, median, whole};
 use crate::{Failure, progress};
 
 /// Of each side in a round, at most.
-const RECORDS: u64 = 200_000;
-const ROUNDS: u64 = 5;
+const RECORDS: u64 = 50_000;
+const ROUNDS: u64 = 3;
 
 /// Against the bare way.
 const LEAST: f64 = 0.8;
@@ -48,6 +48,7 @@ pub(crate) fn measure(place: &Place<'_>, report: &mut Report) -> Result<(), Fail
         }
         bares.push(count as f64 / begun.elapsed().as_secs_f64());
     }
+    bare.remove()?;
     let ratio = median(ours.iter().zip(&bares).map(|(ours, bare)| ours / bare));
     let (name, way) = (place.backend.name(), bare.name());
     report.heading(format!("Copy to {name}: {ROUNDS} rounds of {} records each way", whole(count as f64)));

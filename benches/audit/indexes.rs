@@ -12,7 +12,7 @@ use crate::report::{Report, median, whole};
 use crate::{Failure, progress};
 
 /// Records in the log, at most: each index is dropped and made again in each round.
-const RECORDS: u64 = 1_000_000;
+const RECORDS: u64 = 300_000;
 /// Of a measurement, at most.
 const INSERTED: u64 = 40_000;
 const ROUNDS: usize = 3;
