@@ -52,6 +52,7 @@ pub(crate) struct Bare {
     seq: i64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Connection {
     Sqlite(Box<SqliteConnection>),
     Postgres(Runtime, Client),

@@ -48,9 +48,9 @@ pub(crate) fn measure(place: &Place<'_>, report: &mut Report) -> Result<(), Fail
         }
         bares.push(count as f64 / begun.elapsed().as_secs_f64());
     }
+    let (name, way) = (place.backend.name(), bare.name());
     bare.remove()?;
     let ratio = median(ours.iter().zip(&bares).map(|(ours, bare)| ours / bare));
-    let (name, way) = (place.backend.name(), bare.name());
     report.heading(format!("Copy to {name}: {ROUNDS} rounds of {} records each way", whole(count as f64)));
     report.figure("records/s, journal to table", whole(median(ours)));
     report.figure(format!("records/s, {way}"), whole(median(bares)));

@@ -3,13 +3,14 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::Text;
 use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection};
 use indicatif::{ProgressBar, ProgressStyle};
 use portcullis::app::open_sealer;
+use portcullis::clock::{Clock, SystemClock};
 use portcullis::config::Config;
 use portcullis::domain::WriterId;
 use portcullis::proof::{Sealed, Sealer};
@@ -89,7 +90,7 @@ impl Place<'_> {
         // Written when the log is whole: the time of its last record.
         let mark = home.join("filled");
         let kept = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse().ok());
-        let end_ms = || SystemTime::now().duration_since(UNIX_EPOCH).map(|now| now.as_millis() as u64 + AHEAD_MS);
+        let end_ms = || u64::try_from(SystemClock.now().as_millis()).map(|now| now + AHEAD_MS);
         let records = Records { count, end_ms: kept.map_or_else(end_ms, Ok)? };
         let log = Log { records, home, database };
         if kept.is_none() {
@@ -285,7 +286,8 @@ struct Size {
 /// # Errors
 /// SQLite is built without `dbstat`.
 pub(crate) fn sqlite_bytes(path: &Path, name: &str) -> Result<f64, Failure> {
-    let query = format!("SELECT coalesce(sum(pgsize), 0) AS bytes FROM dbstat WHERE name = '{name}' AND aggregate");
+    let query =
+        format!("SELECT coalesce(sum(pgsize), 0) AS bytes FROM dbstat WHERE name = '{name}' AND aggregate = TRUE");
     let size: Size = diesel::sql_query(query).get_result(&mut open_sqlite(path)?)?;
     Ok(size.bytes as f64)
 }

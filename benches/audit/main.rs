@@ -5,6 +5,7 @@
 //! each question of both in turn, so that other work on the machine hits both.
 //!
 //! `cargo bench --bench audit`, or `cargo bench --bench audit -- --help`.
+#![expect(clippy::expect_used, reason = "a benchmark that can't go on has failed")]
 
 mod bare;
 #[path = "../../tests/support/cluster.rs"]
