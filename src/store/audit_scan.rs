@@ -141,9 +141,9 @@ macro_rules! scan_statements {
 }
 
 /// Types that a value of another one could stand for.
-const MISFIT: &str = "typeof(action) || typeof(outcome) || typeof(metadata) || typeof(source) <> 'texttexttexttext' \
+const MISFIT: &str = "(typeof(action) || typeof(outcome) || typeof(metadata) || typeof(source) <> 'texttexttexttext' \
     OR 'blob' IN (typeof(username), typeof(resource_type), typeof(resource_id), typeof(ip_address), \
-    typeof(user_agent), typeof(request_method), typeof(request_path), typeof(request_id))";
+    typeof(user_agent), typeof(request_method), typeof(request_path), typeof(request_id)))";
 
 scan_statements!(
     connect::AsyncSqlite => diesel::sqlite::Sqlite, Some(MISFIT),
