@@ -19,6 +19,9 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(200), Duration:
 /// Connections that wait in the socket: as many as actix lets.
 const BACKLOG: u32 = 1024;
 
+/// How long it goes on with the connections that it has, once it takes no more.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// Opens the store once its server is there.
 ///
 /// # Errors
@@ -76,8 +79,11 @@ impl StandIn {
         self.listener.try_clone().map_err(|error| AppError::failed("the socket", error))
     }
 
-    /// Answers what was begun, and ends; the socket stays open for whoever has it too.
+    /// Answers those that have come, and ends; the socket stays open for whoever has it too.
     pub(super) async fn stop(self) {
+        self.server.pause().await;
+        // A worker that is told to stop cuts the connections that it has been given and not read from yet.
+        tokio::time::sleep(LAST_ANSWERS).await;
         self.server.stop(true).await;
     }
 }

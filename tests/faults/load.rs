@@ -1,7 +1,7 @@
 //! Requests that go on while something breaks, each under an id of its own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ pub(crate) type Answers = BTreeMap<String, Answered>;
 struct Shared {
     port: AtomicU16,
     is_over: AtomicBool,
-    unanswered: AtomicUsize,
+    unanswered: Mutex<Vec<String>>,
     answers: Mutex<Answers>,
 }
 
@@ -77,9 +77,15 @@ pub(crate) struct Load {
 impl Load {
     /// `name`: what the request ids begin with.
     pub(crate) fn start(app: &TestApp, who: &Account, kinds: &'static [Kind], name: &'static str) -> Self {
+        Self::of_two(app, [who, who], kinds, name)
+    }
+
+    /// The same as two users, of whom the second signs in and changes its profile: what is held of it is forgotten
+    /// with each change.
+    pub(crate) fn of_two(app: &TestApp, who: [&Account; 2], kinds: &'static [Kind], name: &'static str) -> Self {
         let shared = Arc::new(Shared::default());
         shared.port.store(app.port(), Ordering::Relaxed);
-        let (of_thread, who) = (Arc::clone(&shared), who.clone());
+        let (of_thread, who) = (Arc::clone(&shared), who.map(Account::clone));
         let thread = std::thread::spawn(move || {
             let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
             let lanes = (0..LANES).map(|lane| ask(&of_thread, &client, &who, kinds, name, lane));
@@ -104,9 +110,9 @@ impl Load {
         eventually("answers come", Duration::from_secs(90), || async { self.count(&is_of_them) >= enough }).await;
     }
 
-    /// How many got no answer.
-    pub(crate) fn unanswered(&self) -> usize {
-        self.shared.unanswered.load(Ordering::Relaxed)
+    /// What came instead of an answer.
+    pub(crate) fn unanswered(&self) -> Vec<String> {
+        self.shared.unanswered.lock().unwrap().clone()
     }
 
     /// Ends it; all that was answered.
@@ -123,7 +129,14 @@ impl Drop for Load {
     }
 }
 
-async fn ask(shared: &Shared, client: &reqwest::Client, who: &Account, kinds: &[Kind], name: &str, lane: usize) {
+async fn ask(
+    shared: &Shared,
+    client: &reqwest::Client,
+    [who, changer]: &[Account; 2],
+    kinds: &[Kind],
+    name: &str,
+    lane: usize,
+) {
     for n in 0.. {
         if shared.is_over.load(Ordering::Relaxed) {
             break;
@@ -132,12 +145,12 @@ async fn ask(shared: &Shared, client: &reqwest::Client, who: &Account, kinds: &[
         let url = |path: &str| format!("http://127.0.0.1:{}{path}", shared.port.load(Ordering::Relaxed));
         let call = match kind {
             Kind::Held => client.get(url("/auth/me")).bearer_auth(&who.access),
-            Kind::Change => client.patch(url("/auth/me")).bearer_auth(&who.access).json(&json!({"full_name": id})),
+            Kind::Change => client.patch(url("/auth/me")).bearer_auth(&changer.access).json(&json!({"full_name": id})),
             Kind::Unknown => client.get(url("/nowhere")).bearer_auth(&who.access),
             Kind::BadToken => client.get(url("/auth/me")).bearer_auth("nonsense"),
-            Kind::Login => {
-                client.post(url("/auth/login")).json(&json!({"username": who.username, "password": who.password}))
-            }
+            Kind::Login => client
+                .post(url("/auth/login"))
+                .json(&json!({"username": changer.username, "password": changer.password})),
             Kind::Alive => client.get(url("/healthz")),
             Kind::Keys => client.get(url("/.well-known/jwks.json")),
         };
@@ -147,7 +160,7 @@ async fn ask(shared: &Shared, client: &reqwest::Client, who: &Account, kinds: &[
                 let answer = Answered { kind, status: response.status().as_u16(), asked, told: Instant::now() };
                 shared.answers.lock().unwrap().insert(id, answer);
             }
-            Err(_) => drop(shared.unanswered.fetch_add(1, Ordering::Relaxed)),
+            Err(error) => shared.unanswered.lock().unwrap().push(format!("{kind:?}: {error:?}")),
         }
         tokio::time::sleep(Duration::from_millis(3)).await;
     }

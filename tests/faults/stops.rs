@@ -16,8 +16,9 @@ async fn a_server_that_stops_costs_503_and_no_record() {
     let launch = database.app().env("DATABASE_TIMEOUT_SECONDS", "1").env("AUTHZ_MAX_STALENESS_SECONDS", "300");
     let mut app = launch.start().await;
     let john = app.user("johndoe").await;
+    let jane = app.user("janedoe").await;
     app.me(&john.access).await.expect(200);
-    let load = Load::start(&app, &john, ALL, "stop");
+    let load = Load::of_two(&app, [&john, &jane], ALL, "stop");
     load.more(50, |_| true).await;
     let before = Instant::now();
     database.set_running(false);
