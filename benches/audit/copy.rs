@@ -5,13 +5,12 @@
 //! transactions of as many: by a COPY on PostgreSQL, by one prepared statement on SQLite. Both write to the
 //! same table with the same indexes, in turn.
 
-use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis::clock::SystemClock;
-use portcullis::domain::audit::{AuditEntry, AuditRecord};
+use portcullis::domain::audit::AuditRecord;
 use portcullis::journal::{Folder, Fsync, JournalSettings};
 
 use crate::bare::Bare;
@@ -71,7 +70,7 @@ async fn journal(log: &Log, records: &[AuditRecord]) -> Result<usize, Failure> {
             for batch in records.chunks(most) {
                 let mut last = None;
                 for record in batch {
-                    last = Some(journal.append(&entry(record), None));
+                    last = Some(journal.append(&record.into(), None));
                 }
                 if let Some(last) = last {
                     pin!(last).await?;
@@ -80,29 +79,6 @@ async fn journal(log: &Log, records: &[AuditRecord]) -> Result<usize, Failure> {
             Ok(most)
         })
         .await
-}
-
-fn entry(record: &AuditRecord) -> AuditEntry<'_> {
-    fn text(text: &Option<Arc<str>>) -> Option<Cow<'_, str>> {
-        text.as_deref().map(Cow::Borrowed)
-    }
-    AuditEntry {
-        user_id: record.user_id,
-        username: text(&record.username),
-        action: Cow::Borrowed(&record.action),
-        resource_type: text(&record.resource_type),
-        resource_id: text(&record.resource_id),
-        ip_address: record.ip_address.as_deref().and_then(|address| address.parse().ok()),
-        user_agent: text(&record.user_agent),
-        request_method: text(&record.request_method),
-        request_path: text(&record.request_path),
-        response_status: record.response_status,
-        outcome: record.outcome,
-        duration_ms: record.duration_ms,
-        request_id: text(&record.request_id),
-        metadata: Some(Cow::Borrowed(record.metadata.as_str())),
-        source: record.source,
-    }
 }
 
 /// Records a second of the service that finds so many in its journal, from the first batch to the last.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::domain::WriterId;
-use crate::journal::{Folder, Fsync, keep_checkpoint, kept_checkpoint};
+use crate::journal::{Folder, Fsync, keep_checkpoint};
 use crate::proof::{Checkpoint, CheckpointKind, Head, Mac, SignedCheckpoint};
 use crate::store::{ChainEnd, Store, StoreError, StoreResult};
 
@@ -36,17 +36,6 @@ struct Known {
     has_gone_back: bool,
 }
 
-/// The heads of the checkpoint that an earlier run has kept in the folder.
-fn signed_before(folder: &Folder, installation: Uuid) -> Vec<Head> {
-    let kept = kept_checkpoint(&folder.settings().folder).unwrap_or_else(|error| {
-        log::error!("{error}");
-        None
-    });
-    let is_ours =
-        |kept: &SignedCheckpoint| kept.checkpoint.installation_id == installation && folder.sealer().has_signed(kept);
-    kept.filter(is_ours).map(|kept| kept.checkpoint.writers).unwrap_or_default()
-}
-
 /// The heads, but none that says less than it did: whoever takes records out of the database, or puts others in
 /// their place, does not get that signed. And whether there was such a one.
 fn not_back(found: Vec<Head>, before: &[Head]) -> (Vec<Head>, bool) {
@@ -67,7 +56,7 @@ fn not_back(found: Vec<Head>, before: &[Head]) -> (Vec<Head>, bool) {
 
 impl Checkpoints {
     pub(super) fn new(store: Store, folder: Folder, clock: SharedClock, installation: Uuid) -> Self {
-        let known = Known { kept: signed_before(&folder, installation), ..Known::default() };
+        let known = Known { kept: folder.signed().to_vec(), ..Known::default() };
         Self { store, folder, clock, installation, known: Arc::new(Mutex::new(known)) }
     }
 

@@ -15,7 +15,7 @@ use actix_web::{App, HttpServer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use portcullis::Portcullis;
-pub use start::{check_audit_key, claim_journal, open_sealer};
+pub use start::{check_audit_key, claim_journal, find_sealer, open_sealer};
 
 use crate::config::{Config, ServerSettings};
 use crate::store::{OpenError, Store};

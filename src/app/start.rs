@@ -28,41 +28,58 @@ pub(super) async fn check_fingerprint(store: &Store, keys: &Keys) -> Result<(), 
 /// What seals the audit log: by the installation's audit key, which the first who asks for it makes.
 ///
 /// # Errors
-/// The key is encrypted under another `JWT_SECRET_KEY`, or the database is away.
+/// The key is encrypted under another `JWT_SECRET_KEY` or was taken away, or the database is away.
 pub async fn open_sealer(store: &Store, tokens: &TokenSettings) -> Result<Sealer, AppError> {
-    let failed = |error: &dyn std::fmt::Display| AppError::failed("the audit key", error);
+    if let Some(sealer) = find_sealer(store, tokens).await? {
+        return Ok(sealer);
+    }
+    let ends = store.chain_ends().await.map_err(audit_key_failed)?;
+    if ends.iter().any(|(_, end)| end.hash != Mac::START) {
+        // Another key would make a log of it that nobody can tell from a whole one.
+        return Err(AppError::Configuration(
+            "the database has lost the key of its audit log (settings, audit_key): restore it from a backup".into(),
+        ));
+    }
+    let (current, _) = tokens.wrapping_keys();
+    let fresh = AuditKey::generate().and_then(|key| key.wrap(&current)).map_err(audit_key_failed)?;
+    let kept = store.keep_audit_key(fresh).await.map_err(audit_key_failed)?;
+    unwrap(store, tokens, &kept).await
+}
+
+/// The same where there is a key.
+///
+/// # Errors
+/// The key is encrypted under another `JWT_SECRET_KEY`, or the database is away.
+pub async fn find_sealer(store: &Store, tokens: &TokenSettings) -> Result<Option<Sealer>, AppError> {
+    match store.find_audit_key().await.map_err(audit_key_failed)? {
+        Some(kept) => unwrap(store, tokens, &kept).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+fn audit_key_failed(error: impl std::fmt::Display) -> AppError {
+    AppError::failed("the audit key", error)
+}
+
+/// Decrypts the audit key; in a change-over of `JWT_SECRET_KEY` it is encrypted anew.
+async fn unwrap(store: &Store, tokens: &TokenSettings, kept: &[u8]) -> Result<Sealer, AppError> {
     let (current, previous) = tokens.wrapping_keys();
-    let kept = match store.find_audit_key().await.map_err(|error| failed(&error))? {
-        Some(kept) => kept,
-        None => {
-            let ends = store.chain_ends().await.map_err(|error| failed(&error))?;
-            if ends.iter().any(|(_, end)| end.hash != Mac::START) {
-                // Another key would make a log of it that nobody can tell from a whole one.
-                return Err(AppError::Configuration(
-                    "the database has lost the key of its audit log (settings, audit_key): restore it from a backup"
-                        .into(),
-                ));
-            }
-            let fresh = AuditKey::generate().and_then(|key| key.wrap(&current)).map_err(|error| failed(&error))?;
-            store.keep_audit_key(fresh).await.map_err(|error| failed(&error))?
-        }
-    };
-    let key = match AuditKey::unwrap(&kept, &current) {
+    let key = match AuditKey::unwrap(kept, &current) {
         Some(key) => key,
         None => {
-            let key = previous.and_then(|previous| AuditKey::unwrap(&kept, &previous)).ok_or_else(|| {
+            let key = previous.and_then(|previous| AuditKey::unwrap(kept, &previous)).ok_or_else(|| {
                 AppError::Configuration(
                     "JWT_SECRET_KEY: the audit log of this database was begun with another key: set that one, \
                      or name it in JWT_PREVIOUS_SECRET_KEY to change over"
                         .into(),
                 )
             })?;
-            let wrapped = key.wrap(&current).map_err(|error| failed(&error))?;
-            store.rewrap_audit_key(wrapped).await.map_err(|error| failed(&error))?;
+            let wrapped = key.wrap(&current).map_err(audit_key_failed)?;
+            store.rewrap_audit_key(wrapped).await.map_err(audit_key_failed)?;
             key
         }
     };
-    key.sealer().map_err(|error| failed(&error))
+    key.sealer().map_err(audit_key_failed)
 }
 
 /// Whether the journal's folder knows another key of the audit log than the database has: then somebody has put a

@@ -1,6 +1,5 @@
 //! The audit records of what the command line changes.
 
-use std::borrow::Cow;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -117,7 +116,7 @@ impl Recorder {
         let Some(leaving) = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Err(CliError::Failed("the change was made, but not recorded".into()));
         };
-        let entries: Vec<AuditEntry<'_>> = unrecorded.iter().map(entry).collect();
+        let entries: Vec<AuditEntry<'_>> = unrecorded.iter().map(Into::into).collect();
         let left = leaving.finish(&entries).map_err(|error| {
             CliError::Failed(format!("the change was made, but the log will say no more than that it began: {error}"))
         })?;
@@ -154,26 +153,5 @@ fn operator() -> String {
 
 /// What is said before the change stands.
 fn beginning(record: &AuditRecord) -> AuditEntry<'_> {
-    AuditEntry { outcome: Outcome::Error, ..entry(record) }
-}
-
-/// A record as the journal takes it: id and time come with the append.
-fn entry(record: &AuditRecord) -> AuditEntry<'_> {
-    AuditEntry {
-        user_id: None,
-        username: record.username.as_deref().map(Cow::Borrowed),
-        action: Cow::Borrowed(&record.action),
-        resource_type: record.resource_type.as_deref().map(Cow::Borrowed),
-        resource_id: record.resource_id.as_deref().map(Cow::Borrowed),
-        ip_address: None,
-        user_agent: None,
-        request_method: None,
-        request_path: None,
-        response_status: None,
-        outcome: record.outcome,
-        duration_ms: 0,
-        request_id: None,
-        metadata: Some(Cow::Borrowed(record.metadata.as_str())),
-        source: record.source,
-    }
+    AuditEntry { outcome: Outcome::Error, ..AuditEntry::from(record) }
 }

@@ -204,6 +204,30 @@ pub struct AuditEntry<'a> {
     pub source: Source,
 }
 
+impl<'a> From<&'a AuditRecord> for AuditEntry<'a> {
+    /// Without id and time, which come with the append.
+    fn from(record: &'a AuditRecord) -> Self {
+        let text = |text: &'a Option<Arc<str>>| text.as_deref().map(Cow::Borrowed);
+        Self {
+            user_id: record.user_id,
+            username: text(&record.username),
+            action: Cow::Borrowed(&record.action),
+            resource_type: text(&record.resource_type),
+            resource_id: text(&record.resource_id),
+            ip_address: record.ip_address.as_deref().and_then(|address| address.parse().ok()),
+            user_agent: text(&record.user_agent),
+            request_method: text(&record.request_method),
+            request_path: text(&record.request_path),
+            response_status: record.response_status,
+            outcome: record.outcome,
+            duration_ms: record.duration_ms,
+            request_id: text(&record.request_id),
+            metadata: Some(Cow::Borrowed(record.metadata.as_str())),
+            source: record.source,
+        }
+    }
+}
+
 /// A record as it stands in the log and as the API shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AuditRecord {

@@ -135,6 +135,12 @@ pub(super) fn segments(folder: &Path) -> Result<HashMap<WriterId, BTreeMap<u64, 
     Ok(found)
 }
 
+/// Where the segment begins that follows one of a writer's, and so where that one ends: what a torn write left
+/// behind that is no record, and what was written anew is there.
+pub(super) fn segment_after(segments: &BTreeMap<u64, PathBuf>, first: u64) -> Option<u64> {
+    segments.range(first + 1..).next().map(|(next, _)| *next)
+}
+
 const WRITERS: &str = "writers";
 
 /// The writers that workers of this folder's process are, and were.

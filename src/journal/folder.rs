@@ -13,7 +13,7 @@ use super::sync::Syncer;
 use super::{Fsync, JournalError, JournalSettings, Reader, WorkerJournal};
 use crate::clock::SharedClock;
 use crate::domain::{RecordId, WriterId};
-use crate::proof::Sealer;
+use crate::proof::{Head, Sealer};
 
 /// A segment that has grown so large is followed by a new one.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -57,6 +57,8 @@ struct Inner {
     settings: JournalSettings,
     clock: SharedClock,
     sealer: Sealer,
+    /// What the checkpoint had signed that earlier runs have kept here.
+    signed: Vec<Head>,
     syncer: Option<Syncer>,
     /// The writers of this folder: those that workers have, and those of
     /// earlier runs that a worker may take over.
@@ -91,12 +93,10 @@ impl Folder {
         let mut found = segments(&settings.folder)?;
         let mut idle = Vec::new();
         let signed = kept_checkpoint(&settings.folder)?.filter(|signed| sealer.has_signed(signed));
-        let counted = |writer| {
-            let heads = signed.iter().flat_map(|signed| &signed.checkpoint.writers);
-            heads.filter(|head| head.writer_id == writer).map(|head| head.written).max().unwrap_or(0)
-        };
         // Ids go on from there also where the files have none any more, and the clock has stepped back.
         let last_time = signed.as_ref().map(|signed| RecordId::least_of(signed.checkpoint.timestamp));
+        let signed = signed.map(|signed| signed.checkpoint.writers).unwrap_or_default();
+        let counted = |writer| signed.iter().find(|head| head.writer_id == writer).map_or(0, |head| head.written);
         for writer in known_writers(&settings.folder)? {
             let estate = Estate {
                 folder: &settings.folder,
@@ -123,6 +123,7 @@ impl Folder {
             settings,
             clock,
             sealer,
+            signed,
             syncer,
             live: Mutex::new(idle.clone()),
             idle: Mutex::new(idle),
@@ -285,6 +286,11 @@ impl Folder {
     /// What seals its lines.
     pub fn sealer(&self) -> &Sealer {
         &self.0.sealer
+    }
+
+    /// What the checkpoint had signed that earlier runs have kept here.
+    pub fn signed(&self) -> &[Head] {
+        &self.0.signed
     }
 
     pub(super) fn syncer(&self) -> Option<&Syncer> {

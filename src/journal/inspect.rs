@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
-use super::files::segments;
+use super::files::{segment_after, segments};
 use super::line::{Checker, Written};
 use crate::domain::WriterId;
 use crate::proof::Sealer;
@@ -64,7 +64,7 @@ fn inspect_writer(
     let mut checker = Checker::new(sealer.clone(), writer);
     let mut found = Inspected { writer, runs: Vec::new(), damage: Vec::new() };
     for (first, path) in segments {
-        let next = segments.range(first + 1..).next().map_or(u64::MAX, |(next, _)| *next);
+        let next = segment_after(segments, *first).unwrap_or(u64::MAX);
         let fail = |error: std::io::Error| JournalError::Read(format!("{}: {error}", path.display()));
         let file = match File::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,

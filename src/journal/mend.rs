@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::JournalError;
-use super::files::{create_segment, last_in_files, segment_path, set_aside};
+use super::files::{create_segment, last_in_files, segment_after, segment_path, set_aside};
 use super::line::{Beginning, Begun, Checker, Pen, Written, may_begin_or_end};
 use super::mint::Mint;
 use crate::clock::SharedClock;
-use crate::domain::audit::{AuditEntry, Metadata, Outcome, STAND_IN, Source, StandIn};
+use crate::domain::audit::{AuditEntry, AuditRecord};
 use crate::domain::{RecordId, WriterId};
 use crate::proof::Sealer;
 
@@ -44,10 +44,10 @@ impl Estate<'_> {
         }
         let (in_files, last_id) = last_in_files(&self.segments, &mut checker)?;
         let mut last_id = last_id.max(self.last_time);
-        let last = in_files.max(self.in_database);
+        let known = in_files.max(self.in_database);
         let open = open_beginnings(&self.segments, &mut checker)?;
         let (mut mint, mut pen) = (Mint::after(last_id), Pen::new(sealer.clone(), self.writer));
-        let (mut text, mut last) = (Vec::new(), last);
+        let (mut text, mut last) = (Vec::new(), known);
         if self.counted > last {
             // Cut off, or lost with a disk: the numbers are not given again, and the log says that they are missing.
             let (first, folder) = (last + 1, self.folder.display());
@@ -55,7 +55,11 @@ impl Estate<'_> {
             last = self.counted + 1;
             let stamp = mint.next(clock.now());
             last_id = Some(stamp.0);
-            pen.write(&mut text, last, stamp, None, &cut_off(first, self.counted))
+            let counted = self.counted;
+            let why = format!("the journal ended before records {first} to {counted}, which a checkpoint had counted");
+            // The reader puts another record in the place of those.
+            let says_so = AuditRecord::unreadable(stamp.0, &why);
+            pen.write(&mut text, last, stamp, None, &(&says_so).into())
                 .map_err(|error| JournalError::Write(error.to_string()))?;
         } else if open.is_empty() {
             return Ok((last, last_id));
@@ -64,7 +68,7 @@ impl Estate<'_> {
             write_unfinished(&mut text, (last, last_id), &open, &mut checker, clock, &mut mint, &mut pen)?;
         // The first number that the files do not have: a segment of that name has nothing but beginnings, all
         // of which end here.
-        create_segment(&segment_path(self.folder, self.writer, in_files.max(self.in_database) + 1), &text, true)
+        create_segment(&segment_path(self.folder, self.writer, known + 1), &text, true)
             .map_err(|error| JournalError::Write(error.to_string()))?;
         Ok((last, last_id))
     }
@@ -97,29 +101,6 @@ pub(super) fn write_unfinished(
     Ok((last, last_id))
 }
 
-/// What says that the end of the journal is missing; the reader puts another record in the place of what is.
-fn cut_off(first: u64, last: u64) -> AuditEntry<'static> {
-    let reason = format!("the journal ended before records {first} to {last}, which a checkpoint had counted");
-    let metadata = Metadata::from(StandIn { reason, first: None });
-    AuditEntry {
-        user_id: None,
-        username: None,
-        action: Cow::Borrowed(STAND_IN),
-        resource_type: None,
-        resource_id: None,
-        ip_address: None,
-        user_agent: None,
-        request_method: None,
-        request_path: None,
-        response_status: None,
-        outcome: Outcome::Error,
-        duration_ms: 0,
-        request_id: None,
-        metadata: Some(Cow::Owned(metadata.as_str().to_owned())),
-        source: Source::Request,
-    }
-}
-
 /// The record of what has begun, and whose end nobody knows.
 fn unfinished(beginning: Beginning<'_>) -> AuditEntry<'_> {
     let metadata = beginning.entry.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -137,7 +118,7 @@ pub(super) fn open_beginnings(
     let mut open = Beginnings::new();
     for (first, path) in segments {
         // A segment ends where the next one begins: what stands there was written anew.
-        let next = segments.range(first + 1..).next().map_or(u64::MAX, |(next, _)| *next);
+        let next = segment_after(segments, *first).unwrap_or(u64::MAX);
         let fail = |error: std::io::Error| JournalError::Read(format!("{}: {error}", path.display()));
         let mut reader = BufReader::with_capacity(256 << 10, File::open(path).map_err(fail)?);
         let mut line = Vec::new();

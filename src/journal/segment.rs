@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::JournalError;
 use super::damage::Damage;
+use super::files::segment_after;
 use super::line::{Checker, Written};
 use super::mint::following;
 use crate::domain::audit::AuditRecord;
@@ -101,11 +102,7 @@ impl Reader {
     /// Whether a segment follows the one that is read, so that this one ends.
     pub fn has_closed_segment(&self) -> bool {
         let first = self.place.map(|place| place.first).or_else(|| self.segments.keys().next().copied());
-        first.is_some_and(|first| self.next_segment(first).is_some())
-    }
-
-    fn next_segment(&self, first: u64) -> Option<u64> {
-        self.segments.range(first + 1..).next().map(|(next, _)| *next)
+        first.is_some_and(|first| segment_after(&self.segments, first).is_some())
     }
 
     /// The next lines, about `max` at most, with numbers up to `limit`. `is_live`:
@@ -120,14 +117,14 @@ impl Reader {
             let Some(place) = self.place.or_else(start) else { break };
             let Some(path) = self.segments.get(&place.first).cloned() else {
                 // Deleted behind our back: go on with what follows.
-                self.place = self.next_segment(place.first).map(Place::start_of);
+                self.place = segment_after(&self.segments, place.first).map(Place::start_of);
                 if self.place.is_none() {
                     break;
                 }
                 continue;
             };
             self.place = Some(place);
-            let next = self.next_segment(place.first);
+            let next = segment_after(&self.segments, place.first);
             // A segment ends where the next one begins: what a torn write left behind that is no record.
             let end = next.map_or(limit, |next| limit.min(next - 1));
             let is_known = next.is_some() && end <= self.committed;

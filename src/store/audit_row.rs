@@ -5,8 +5,9 @@ use diesel::result::Error as DieselError;
 
 use super::schema::audit_logs;
 use super::types::{DbId, DbTime};
+use crate::domain::RecordId;
 use crate::domain::audit::{AuditRecord, Metadata, Outcome, Source};
-use crate::proof::{Mac, Sealed, Sealer};
+use crate::proof::{Fields, Mac, Sealed, Sealer};
 
 /// A record as it is inserted; the text is borrowed.
 pub(super) struct NewRow<'a> {
@@ -106,7 +107,7 @@ impl ChainEnd {
 
 #[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = audit_logs)]
-pub(super) struct AuditRow {
+pub struct AuditRow {
     id: DbId,
     timestamp: DbTime,
     user_id: Option<DbId>,
@@ -124,6 +125,35 @@ pub(super) struct AuditRow {
     request_id: Option<String>,
     metadata: String,
     source: String,
+}
+
+impl AuditRow {
+    pub(super) fn id(&self) -> RecordId {
+        self.id.into()
+    }
+
+    /// What of it is sealed, as it stands; `None` where a number is one that no record can have.
+    pub(super) fn fields(&self) -> Option<Fields<'_>> {
+        Some(Fields {
+            id: self.id(),
+            timestamp: self.timestamp.into(),
+            user_id: self.user_id.map(Into::into),
+            username: self.username.as_deref(),
+            action: &self.action,
+            resource_type: self.resource_type.as_deref(),
+            resource_id: self.resource_id.as_deref(),
+            ip_address: self.ip_address.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+            request_method: self.request_method.as_deref(),
+            request_path: self.request_path.as_deref(),
+            response_status: self.response_status.map(u16::try_from).transpose().ok()?,
+            outcome: &self.outcome,
+            duration_ms: self.duration_ms.try_into().ok()?,
+            request_id: self.request_id.as_deref(),
+            metadata: &self.metadata,
+            source: &self.source,
+        })
+    }
 }
 
 impl From<AuditRow> for AuditRecord {

@@ -5,43 +5,29 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+use super::audit_row::AuditRow;
 use super::pool::ask;
 use super::schema::audit_logs;
-use super::types::{DbId, DbTime};
+use super::types::DbId;
 use super::{Store, StoreError, StoreResult, connect};
 use crate::domain::{RecordId, Timestamp, WriterId};
-use crate::proof::{Fields, Stored};
+use crate::proof::Stored;
 
 /// A row as it stands, whatever somebody may have made of it.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = audit_logs)]
 pub struct ScannedRow {
-    id: DbId,
     writer_id: DbId,
     seq: i64,
     hash: Option<Vec<u8>>,
-    timestamp: DbTime,
-    user_id: Option<DbId>,
-    username: Option<String>,
-    action: String,
-    resource_type: Option<String>,
-    resource_id: Option<String>,
-    ip_address: Option<String>,
-    user_agent: Option<String>,
-    request_method: Option<String>,
-    request_path: Option<String>,
-    response_status: Option<i16>,
-    outcome: String,
-    duration_ms: i32,
-    request_id: Option<String>,
-    metadata: String,
-    source: String,
+    #[diesel(embed)]
+    row: AuditRow,
 }
 
 impl ScannedRow {
     /// The record's id.
     pub fn id(&self) -> RecordId {
-        self.id.into()
+        self.row.id()
     }
 
     /// The record's writer.
@@ -51,30 +37,8 @@ impl ScannedRow {
 
     /// What stands there; `None` where a number is one that no record can have.
     pub fn stored(&self) -> Option<Stored<'_>> {
-        Some(Stored {
-            writer: self.writer_id.into(),
-            seq: self.seq.try_into().ok()?,
-            hash: self.hash.as_deref(),
-            fields: Fields {
-                id: self.id.into(),
-                timestamp: self.timestamp.into(),
-                user_id: self.user_id.map(Into::into),
-                username: self.username.as_deref(),
-                action: &self.action,
-                resource_type: self.resource_type.as_deref(),
-                resource_id: self.resource_id.as_deref(),
-                ip_address: self.ip_address.as_deref(),
-                user_agent: self.user_agent.as_deref(),
-                request_method: self.request_method.as_deref(),
-                request_path: self.request_path.as_deref(),
-                response_status: self.response_status.map(u16::try_from).transpose().ok()?,
-                outcome: &self.outcome,
-                duration_ms: self.duration_ms.try_into().ok()?,
-                request_id: self.request_id.as_deref(),
-                metadata: &self.metadata,
-                source: &self.source,
-            },
-        })
+        let (seq, fields) = (self.seq.try_into().ok()?, self.row.fields()?);
+        Some(Stored { writer: self.writer(), seq, hash: self.hash.as_deref(), fields })
     }
 }
 

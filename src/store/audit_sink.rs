@@ -139,7 +139,7 @@ impl AuditSink {
         end: ChainEnd,
     ) -> Result<Option<ChainEnd>, AuditError> {
         let Database::Postgres(url) = &self.pools.settings.database else { return Ok(None) };
-        let patience = self.pools.settings.timeout.max(Duration::from_secs(5)) * 4;
+        let patience = self.patience();
         let copying = match self.copying.take() {
             Some(copying) => copying,
             None => Copying::open(&self.pools, url.clone(), patience)
@@ -159,6 +159,11 @@ impl AuditSink {
         }
     }
 
+    /// How long a statement may take: nobody waits for one of these.
+    fn patience(&self) -> Duration {
+        self.pools.settings.timeout.max(Duration::from_secs(5)) * 4
+    }
+
     async fn connect(&mut self) -> Result<&mut Connection, AuditError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -175,11 +180,10 @@ impl AuditSink {
                 Ok(Connection::Sqlite(Box::new(connection)))
             }
             Database::Postgres(url) => {
-                let (url, timeout) = (url.clone(), self.pools.settings.timeout);
+                let (url, patience) = (url.clone(), self.patience());
                 let opened = self
                     .pools
                     .run(async move {
-                        let patience = timeout.max(Duration::from_secs(5)) * 4;
                         let connection = connect::postgres(&url, patience).await;
                         connection.map_err(|error| StoreError::Unavailable(error.to_string()))
                     })

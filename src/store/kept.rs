@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::pool::transaction;
+use super::pool::{read, transaction};
 use super::schema::settings;
 use super::{Store, StoreError, StoreResult};
 
@@ -103,7 +103,7 @@ impl Store {
     /// `Unavailable`.
     pub async fn find_audit_key(&self) -> StoreResult<Option<Vec<u8>>> {
         let pools = self.pools.clone();
-        self.pools.run(async move { transaction!(pools, |conn| look_up(conn, AUDIT_KEY)) }).await
+        self.pools.run(async move { read!(pools, |conn| look_up(conn, AUDIT_KEY)) }).await
     }
 
     /// Keeps the same audit key, encrypted under another key.

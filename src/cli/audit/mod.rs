@@ -1,5 +1,6 @@
 //! `portcullis audit`: the log checked as a whole, and followed.
 
+mod progress;
 mod tail;
 mod verify;
 

@@ -2,21 +2,20 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::super::CliError;
 use super::super::output::say;
 use super::parse_time;
-use crate::app::{AppError, check_audit_key, open_sealer};
+use super::progress::Bar;
+use crate::app::{AppError, check_audit_key, find_sealer};
 use crate::config::Config;
 use crate::domain::{RecordId, Timestamp, WriterId};
-use crate::journal;
-use crate::proof::{Check, CheckpointKind, Finding, Sealer, SignedCheckpoint};
+use crate::journal::{self, JournalError};
+use crate::proof::{Check, CheckpointKind, Finding, Mac, Sealer, SignedCheckpoint};
 use crate::store::{Database, KeptCheckpoint, ScannedRow, Store, StoreError};
 
 /// How many rows are read at once.
@@ -43,24 +42,54 @@ pub(super) async fn run(config: Config, arguments: VerifyArguments) -> Result<()
         return Err(CliError::Failed(format!("{}: there is no database here: is DATA_DIR right?", path.display())));
     }
     let store = Store::open(config.store).await.map_err(AppError::from)?;
-    if store.find_audit_key().await.map_err(failed)?.is_none() {
+    let Some(sealer) = find_sealer(&store, &config.tokens).await? else {
         return Err(not_whole("the database has no audit key: it never had a log, or somebody has taken it away"));
-    }
-    let sealer = open_sealer(&store, &config.tokens).await?;
+    };
     check_audit_key(&config.journal.folder, &sealer)?;
     let installation = store.installation_id().await.map_err(failed)?;
     let job = Job { store, sealer, installation, folder: config.journal.folder, arguments, handed_out };
     loop {
         let signed = job.signed().await?;
-        match job.check(&signed).await? {
+        match job.check(&signed).await {
             Ok(report) => return report.say(),
-            Err(finding) => {
-                // What is removed while it is read is no finding: it begins again after that.
-                if job.signed().await?.retention != signed.retention {
-                    continue;
-                }
-                return Err(not_whole(finding));
-            }
+            // What is removed while it is read is no finding: it begins again after that.
+            Err(Stop::NotWhole(_)) if job.signed().await?.retention != signed.retention => {}
+            Err(stop) => return Err(stop.into()),
+        }
+    }
+}
+
+/// Why it goes no further.
+enum Stop {
+    /// This does not hold.
+    NotWhole(Finding),
+    /// What it reads can't be read.
+    Failed(CliError),
+}
+
+impl From<Finding> for Stop {
+    fn from(finding: Finding) -> Self {
+        Self::NotWhole(finding)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(failed(error))
+    }
+}
+
+impl From<JournalError> for Stop {
+    fn from(error: JournalError) -> Self {
+        Self::Failed(failed(error))
+    }
+}
+
+impl From<Stop> for CliError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::NotWhole(finding) => not_whole(finding),
+            Stop::Failed(error) => error,
         }
     }
 }
@@ -150,33 +179,29 @@ impl Job {
         })
     }
 
-    async fn check(&self, signed: &Signed) -> Result<Result<Report, Finding>, CliError> {
-        let ends: HashMap<_, _> = self.store.chain_ends().await.map_err(failed)?.into_iter().collect();
+    /// All that was signed of the chains' ends.
+    fn heads<'a>(&'a self, signed: &'a Signed) -> impl Iterator<Item = &'a SignedCheckpoint> {
+        signed.heads.iter().chain(&signed.in_folder).chain(&self.handed_out)
+    }
+
+    /// Where the chains end now.
+    async fn chain_ends(&self) -> Result<HashMap<WriterId, (u64, Mac)>, Stop> {
+        let ends = self.store.chain_ends().await?;
+        Ok(ends.into_iter().map(|(writer, end)| (writer, (end.seq, end.hash))).collect())
+    }
+
+    async fn check(&self, signed: &Signed) -> Result<Report, Stop> {
+        let ends = self.chain_ends().await?;
         let writers = ends.len();
-        let mut check = Check::new(
-            self.sealer.clone(),
-            ends.into_iter().map(|(writer, end)| (writer, (end.seq, end.hash))).collect(),
-        );
-        let all = signed.heads.iter().chain(&signed.in_folder).chain(&self.handed_out);
-        for one in all {
-            if let Err(finding) = self.is_ours(one, CheckpointKind::Heads) {
-                return Ok(Err(finding));
-            }
+        let mut check = Check::new(self.sealer.clone(), ends);
+        for one in self.heads(signed) {
+            self.is_ours(one, CheckpointKind::Heads)?;
             check.expect(&one.checkpoint);
         }
-        if let Some(finding) = self.follow(&mut check, signed).await? {
-            return Ok(Err(finding));
-        }
-        let is_all = self.arguments.since.is_none() && self.arguments.until.is_none();
-        let limits = match self.ends(&mut check).await? {
-            Ok(limits) => limits,
-            Err(finding) => return Ok(Err(finding)),
-        };
-        let waiting = match self.journal(&check, signed, is_all).await? {
-            Ok(waiting) => waiting,
-            Err(finding) => return Ok(Err(finding)),
-        };
-        Ok(Ok(Report {
+        self.follow(&mut check, signed).await?;
+        let limits = self.ends(&mut check).await?;
+        let waiting = self.journal(&check, signed).await?;
+        Ok(Report {
             records: check.checked(),
             writers,
             waiting,
@@ -185,7 +210,7 @@ impl Job {
             unproved: check.unproved(),
             compared: check.compared(),
             limits,
-        }))
+        })
     }
 
     /// Whether a checkpoint is of this log, and signed by its key.
@@ -206,126 +231,118 @@ impl Job {
     }
 
     /// Follows the chains through the table.
-    async fn follow(&self, check: &mut Check, signed: &Signed) -> Result<Option<Finding>, CliError> {
+    async fn follow(&self, check: &mut Check, signed: &Signed) -> Result<(), Stop> {
         let removed_before = signed.removed_before();
-        if let Some(retention) = &signed.retention
-            && let Err(finding) = self.is_ours(retention, CheckpointKind::Retention)
-        {
-            return Ok(Some(finding));
+        if let Some(retention) = &signed.retention {
+            self.is_ours(retention, CheckpointKind::Retention)?;
         }
-        let removed_until = removed_before.map(RecordId::time);
         // Records that were late are older than what was removed, and still have to hold.
-        let is_within = self.arguments.since > removed_until;
+        let is_within = self.arguments.since > removed_before.map(RecordId::time);
         let start = if is_within { self.arguments.since } else { None };
         if let Some(retention) = signed.retention.as_ref().filter(|_| !is_within) {
             if let Some(first) = removed_before {
                 check.skip_before(first);
             }
             for head in &retention.checkpoint.writers {
-                if let Err(finding) = check.begin(head.writer_id, head.seq, head.hash) {
-                    return Ok(Some(finding));
-                }
+                check.begin(head.writer_id, head.seq, head.hash)?;
             }
         }
         let bar = Bar::new(start, self.arguments.until);
-        let (pages, mut read) = mpsc::channel(2);
-        let reading = read_pages(self.store.clone(), start, pages);
-        let checking = async {
-            while let Some(page) = read.recv().await {
-                for row in match page? {
-                    Ok(rows) => rows,
-                    Err(finding) => return Ok(Some(finding)),
-                } {
-                    if self.arguments.until.is_some_and(|until| row.id().time() >= until) {
-                        return Ok(None);
-                    }
-                    if is_within && !check.knows(row.writer()) {
-                        let before = self.store.last_audit_row_before(row.writer(), row.id()).await.map_err(failed)?;
-                        if let Some(finding) = begin_after(check, row.writer(), before) {
-                            return Ok(Some(finding));
-                        }
-                    }
-                    let taken = match row.stored() {
-                        Some(stored) => check.take(&stored),
-                        None => Err(Finding::Unreadable {
-                            after: format!("number {}", row.id()),
-                            why: "a number is one that no record has".into(),
-                        }),
-                    };
-                    if let Err(finding) = taken {
-                        return Ok(Some(finding));
-                    }
-                    bar.at(row.id(), check.checked());
-                }
-            }
-            Ok(None)
-        };
-        let reading = tokio::spawn(reading);
-        let done = checking.await;
+        let (pages, read) = mpsc::channel(2);
+        let reading = tokio::spawn(read_pages(self.store.clone(), start, pages));
+        let done = self.take_all(check, read, is_within, &bar).await;
         reading.abort();
         bar.end();
         done
     }
 
+    /// `is_within`: the chains are followed from the first record of each writer that comes.
+    async fn take_all(
+        &self,
+        check: &mut Check,
+        mut pages: mpsc::Receiver<Page>,
+        is_within: bool,
+        bar: &Bar,
+    ) -> Result<(), Stop> {
+        while let Some(page) = pages.recv().await {
+            for row in page? {
+                if self.arguments.until.is_some_and(|until| row.id().time() >= until) {
+                    return Ok(());
+                }
+                if is_within && !check.knows(row.writer()) {
+                    self.begin_before(check, row.writer(), row.id()).await?;
+                }
+                let unreadable = || Finding::Unreadable {
+                    after: format!("number {}", row.id()),
+                    why: "a number is one that no record has".into(),
+                };
+                check.take(&row.stored().ok_or_else(unreadable)?)?;
+                bar.at(row.id(), check.checked());
+            }
+        }
+        Ok(())
+    }
+
+    /// A writer's chain is followed after its last row before an id, if it has one.
+    async fn begin_before(&self, check: &mut Check, writer: WriterId, id: RecordId) -> Result<(), Stop> {
+        let before = self.store.last_audit_row_before(writer, id).await?;
+        let Some(stored) = before.as_ref().and_then(ScannedRow::stored) else { return Ok(()) };
+        let hash = stored.hash.and_then(|hash| hash.try_into().ok()).unwrap_or_default();
+        Ok(check.begin(writer, stored.seq, hash)?)
+    }
+
     /// Whether the chains end where they should, as far as that was asked; gives what was not looked at.
-    async fn ends(&self, check: &mut Check) -> Result<Result<Vec<String>, Finding>, CliError> {
+    async fn ends(&self, check: &mut Check) -> Result<Vec<String>, Stop> {
         /// So many writers that have nothing in the range are looked for before it.
         const MOST_BEFORE: usize = 20;
-        let now = self.store.chain_ends().await.map_err(failed)?;
-        let now: HashMap<_, _> = now.into_iter().map(|(writer, end)| (writer, (end.seq, end.hash))).collect();
         if self.arguments.until.is_some() {
-            return Ok(Ok(vec!["the ends of the chains, which lie behind --until".to_owned()]));
+            return Ok(vec!["the ends of the chains, which lie behind --until".to_owned()]);
         }
-        if let Err(finding) = check.settle(&now) {
-            return Ok(Err(finding));
-        }
+        let now = self.chain_ends().await?;
+        check.settle(&now)?;
         let mut limits = Vec::new();
         if self.arguments.since.is_some() {
             let mut absent: Vec<WriterId> = now.keys().copied().filter(|writer| !check.knows(*writer)).collect();
             absent.sort();
             for writer in absent.iter().take(MOST_BEFORE) {
-                let last = self.store.last_audit_row_before(*writer, RecordId(Uuid::max())).await.map_err(failed)?;
-                if let Some(finding) = begin_after(check, *writer, last) {
-                    return Ok(Err(finding));
-                }
+                self.begin_before(check, *writer, RecordId(Uuid::max())).await?;
             }
             if absent.len() > MOST_BEFORE {
                 let more = absent.len() - MOST_BEFORE;
-                return Ok(Ok(vec![format!("the ends of chains, for {more} writers have nothing in the range")]));
+                return Ok(vec![format!("the ends of chains, for {more} writers have nothing in the range")]);
             }
             limits.push("what is older than --since".to_owned());
         }
-        Ok(check.finish().map(|()| limits))
+        check.finish()?;
+        Ok(limits)
     }
 
     /// What waits in this instance's journal: it has to follow what is in the table.
-    async fn journal(&self, check: &Check, signed: &Signed, is_all: bool) -> Result<Result<u64, Finding>, CliError> {
-        let found = journal::inspect(&self.folder, &self.sealer).map_err(failed)?;
+    async fn journal(&self, check: &Check, signed: &Signed) -> Result<u64, Stop> {
+        let is_all = self.arguments.since.is_none() && self.arguments.until.is_none();
+        let found = journal::inspect(&self.folder, &self.sealer)?;
         // After the segments: what has gone meanwhile is in the table.
-        let ends: HashMap<_, _> = self.store.chain_ends().await.map_err(failed)?.into_iter().collect();
+        let ends = self.chain_ends().await?;
         let mut waiting = 0;
-        let mut written: HashMap<WriterId, u64> = ends.iter().map(|(writer, end)| (*writer, end.seq)).collect();
+        let mut written: HashMap<WriterId, u64> = ends.into_iter().map(|(writer, (end, _))| (writer, end)).collect();
         for inspected in found {
             let writer = inspected.writer;
-            let end = ends.get(&writer).map_or(0, |end| end.seq);
-            let is_set_aside = |seq: u64| {
-                let mut gaps = check.gaps().iter();
-                gaps.any(|gap| gap.writer == writer && gap.range.contains(&seq))
-            };
+            let end = written.get(&writer).copied().unwrap_or(0);
+            let is_set_aside =
+                |seq: u64| check.gaps().iter().any(|gap| gap.writer == writer && gap.range.contains(&seq));
             for line in inspected.damage {
                 let is_known = line.after < end && (!is_all || is_set_aside(line.after + 1));
                 if !is_known {
-                    return Ok(Err(Finding::Journal(format!(
-                        "{line}, after number {} of writer {writer}",
-                        line.after
-                    ))));
+                    return Err(
+                        Finding::Journal(format!("{line}, after number {} of writer {writer}", line.after)).into()
+                    );
                 }
             }
             let mut next = end + 1;
             for run in inspected.runs.iter().filter(|run| *run.end() > end) {
                 if *run.start() > next {
                     let missing = format!("numbers {next} to {} of writer {writer} are missing", run.start() - 1);
-                    return Ok(Err(Finding::Journal(missing)));
+                    return Err(Finding::Journal(missing).into());
                 }
                 waiting += run.end() - next + 1;
                 next = run.end() + 1;
@@ -333,28 +350,20 @@ impl Job {
             written.insert(writer, next - 1);
         }
         // Of the instance whose folder this is: the others' journals are elsewhere.
-        let known = journal::known_writers(&self.folder).map_err(failed)?;
-        for kept in signed.heads.iter().chain(&signed.in_folder).chain(&self.handed_out) {
+        let known = journal::known_writers(&self.folder)?;
+        for kept in self.heads(signed) {
             for head in kept.checkpoint.writers.iter().filter(|head| known.contains(&head.writer_id)) {
                 let last = written.get(&head.writer_id).copied().unwrap_or(0);
                 if last < head.written {
-                    let range = last + 1..=head.written;
-                    return Ok(Err(Finding::CutOff { writer: head.writer_id, range }));
+                    return Err(Finding::CutOff { writer: head.writer_id, range: last + 1..=head.written }.into());
                 }
             }
         }
-        Ok(Ok(waiting))
+        Ok(waiting)
     }
 }
 
-/// Follows a writer's chain after a row that is before what is looked at.
-fn begin_after(check: &mut Check, writer: WriterId, before: Option<ScannedRow>) -> Option<Finding> {
-    let stored = before.as_ref().and_then(ScannedRow::stored)?;
-    let hash = stored.hash.and_then(|hash| hash.try_into().ok()).unwrap_or_default();
-    check.begin(writer, stored.seq, hash).err()
-}
-
-type Page = Result<Result<Vec<ScannedRow>, Finding>, CliError>;
+type Page = Result<Vec<ScannedRow>, Stop>;
 
 /// Reads ahead of the checking.
 async fn read_pages(store: Store, since: Option<Timestamp>, pages: mpsc::Sender<Page>) {
@@ -364,7 +373,7 @@ async fn read_pages(store: Store, since: Option<Timestamp>, pages: mpsc::Sender<
             Ok(rows) => {
                 let Some(last) = rows.last() else { return };
                 after = Some(last.id());
-                Ok(Ok(rows))
+                Ok(rows)
             }
             // One row of the page is none: those before it are still looked at.
             Err(StoreError::Unreadable(_)) if limit > 1 => {
@@ -373,51 +382,13 @@ async fn read_pages(store: Store, since: Option<Timestamp>, pages: mpsc::Sender<
             }
             Err(StoreError::Unreadable(why)) => {
                 let after = after.map_or_else(|| "the beginning".to_owned(), |id| format!("record {id}"));
-                Ok(Err(Finding::Unreadable { after, why }))
+                Err(Finding::Unreadable { after, why }.into())
             }
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(error.into()),
         };
-        let is_last = !matches!(page, Ok(Ok(_)));
+        let is_last = page.is_err();
         if pages.send(page).await.is_err() || is_last {
             return;
         }
-    }
-}
-
-/// How far it is, by the time of the records: they are not counted first.
-struct Bar {
-    bar: ProgressBar,
-    first: std::cell::Cell<Option<Timestamp>>,
-    last: Timestamp,
-}
-
-/// After how many records the bar moves.
-const STEP: u64 = 10_000;
-
-impl Bar {
-    fn new(since: Option<Timestamp>, until: Option<Timestamp>) -> Self {
-        use crate::clock::{Clock, SystemClock};
-        let now = SystemClock.now();
-        let bar = ProgressBar::new(1);
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}  {elapsed}, {eta} to go");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(250));
-        Self { bar, first: std::cell::Cell::new(since), last: until.map_or(now, |until| until.min(now)) }
-    }
-
-    fn at(&self, id: RecordId, checked: u64) {
-        if !checked.is_multiple_of(STEP) {
-            return;
-        }
-        let first = self.first.get().unwrap_or_else(|| id.time());
-        self.first.set(Some(first));
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.bar.set_length(millis(self.last.since(first)).max(1));
-        self.bar.set_position(millis(id.time().since(first)));
-        self.bar.set_message(format!("{checked} records, now at {}", id.time()));
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
     }
 }
