@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::JournalError;
 use super::files::{last_in_files, make_private, parse_name, private_file, segment_path, sync_folder_of};
-use super::line::{Begun, Checker, Pen, parse_line};
+use super::line::{Begun, Checker, parse_line};
 use super::mend::{open_beginnings, set_torn_line_aside, write_unfinished};
 use super::mint::Mint;
+use super::pen::Pen;
 use crate::clock::SharedClock;
 use crate::domain::WriterId;
 use crate::domain::audit::AuditEntry;

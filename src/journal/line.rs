@@ -1,7 +1,6 @@
 //! One record, or one beginning, as one line of JSON.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -80,16 +79,21 @@ struct BeginShape<'a> {
 pub struct Begun(Uuid);
 
 impl Begun {
+    /// What its seal has in the place of a record's id.
+    pub(super) fn as_id(self) -> RecordId {
+        RecordId(self.0)
+    }
+
     pub(super) fn generate() -> Self {
         Self(Uuid::now_v7())
     }
 }
 
 /// Beginnings have no number. Their seals are of this one, which no record has: neither passes for the other.
-const UNNUMBERED: u64 = 0;
+pub(super) const UNNUMBERED: u64 = 0;
 
 /// How a line that matters to what is open begins; nothing that a caller sends stands there.
-const BEGIN: &[u8] = b"{\"begin\":";
+pub(super) const BEGIN: &[u8] = b"{\"begin\":";
 const BEGUN: &[u8] = b",\"begun\":";
 
 /// Whether a line may be a beginning, or the record of one, without reading all of it.
@@ -97,187 +101,6 @@ pub(super) fn may_begin_or_end(line: &[u8]) -> bool {
     // `{"seq":`, at most 20 digits, and the next key.
     line.starts_with(BEGIN)
         || line.get(..27 + BEGUN.len()).is_some_and(|head| head.windows(BEGUN.len()).any(|key| key == BEGUN))
-}
-
-/// Writes the lines of one writer.
-#[derive(Debug)]
-pub(super) struct Pen {
-    sealer: Sealer,
-    writer: WriterId,
-    scratch: Vec<u8>,
-    address: String,
-}
-
-impl Pen {
-    pub(super) fn new(sealer: Sealer, writer: WriterId) -> Self {
-        Self { sealer, writer, scratch: Vec::with_capacity(1024), address: String::new() }
-    }
-
-    /// Appends an entry's line, newline included; or nothing. With `begun` it is the end of that.
-    pub(super) fn write(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        seq: u64,
-        stamp: (RecordId, Timestamp),
-        begun: Option<Begun>,
-        entry: &AuditEntry<'_>,
-    ) -> Result<(), serde_json::Error> {
-        self.write_line(buffer, Head::Record { seq, begun }, stamp, entry)
-    }
-
-    /// Appends the line that says that a change begins; or nothing. Of the entry counts what is known by then: no
-    /// user, no status, no duration, and the outcome `error`.
-    pub(super) fn write_begin(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        begun: Begun,
-        now: Timestamp,
-        entry: &AuditEntry<'_>,
-    ) -> Result<(), serde_json::Error> {
-        self.write_line(buffer, Head::Begin, (RecordId(begun.0), now), entry)
-    }
-
-    fn write_line(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        head: Head,
-        stamp: (RecordId, Timestamp),
-        entry: &AuditEntry<'_>,
-    ) -> Result<(), serde_json::Error> {
-        let start = buffer.len();
-        let written = match has_nul(entry) {
-            false => self.write_fields(buffer, head, stamp, entry),
-            true => self.write_fields(buffer, head, stamp, &without_nul(entry)),
-        };
-        if written.is_err() {
-            buffer.truncate(start);
-        }
-        written
-    }
-
-    /// Key by key, in [`Shape`]'s order: it is done for every request, and serde would look through every
-    /// key for something to escape.
-    fn write_fields(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        head: Head,
-        stamp: (RecordId, Timestamp),
-        entry: &AuditEntry<'_>,
-    ) -> Result<(), serde_json::Error> {
-        // What is no JSON would make the line unreadable.
-        let metadata: &RawValue = serde_json::from_str(entry.metadata.as_deref().unwrap_or("{}"))?;
-        self.address.clear();
-        let address = entry.ip_address.and_then(|address| {
-            write!(self.address, "{address}").ok()?;
-            Some(self.address.as_str())
-        });
-        let fields = Fields { metadata: metadata.get(), ..Fields::of_entry(stamp, entry, address) };
-        let seal = self.sealer.seal_with(&mut self.scratch, self.writer, head.seq(), &fields);
-        macro_rules! field {
-            ($key:literal, $value:expr) => {{
-                buffer.extend_from_slice(concat!(",\"", $key, "\":").as_bytes());
-                serde_json::to_writer(&mut *buffer, &$value)?;
-            }};
-        }
-        match head {
-            Head::Record { seq, begun } => {
-                buffer.extend_from_slice(b"{\"seq\":");
-                serde_json::to_writer(&mut *buffer, &seq)?;
-                if let Some(begun) = begun {
-                    field!("begun", begun);
-                }
-                field!("id", fields.id);
-            }
-            Head::Begin => {
-                buffer.extend_from_slice(BEGIN);
-                serde_json::to_writer(&mut *buffer, &fields.id)?;
-            }
-        }
-        field!("timestamp", fields.timestamp);
-        if head.is_record() {
-            field!("user_id", fields.user_id);
-        }
-        field!("username", fields.username);
-        field!("action", fields.action);
-        field!("resource_type", fields.resource_type);
-        field!("resource_id", fields.resource_id);
-        field!("ip_address", fields.ip_address);
-        field!("user_agent", fields.user_agent);
-        field!("request_method", fields.request_method);
-        field!("request_path", fields.request_path);
-        if head.is_record() {
-            field!("response_status", fields.response_status);
-            field!("outcome", fields.outcome);
-            field!("duration_ms", fields.duration_ms);
-        }
-        field!("request_id", fields.request_id);
-        field!("metadata", metadata);
-        field!("source", fields.source);
-        buffer.extend_from_slice(b",\"mac\":\"");
-        buffer.extend_from_slice(seal.write_text(&mut [0; 43]));
-        buffer.extend_from_slice(b"\"}\n");
-        Ok(())
-    }
-}
-
-/// How a line begins.
-#[derive(Clone, Copy)]
-enum Head {
-    Record { seq: u64, begun: Option<Begun> },
-    Begin,
-}
-
-impl Head {
-    fn seq(self) -> u64 {
-        match self {
-            Self::Record { seq, .. } => seq,
-            Self::Begin => UNNUMBERED,
-        }
-    }
-
-    fn is_record(self) -> bool {
-        matches!(self, Self::Record { .. })
-    }
-}
-
-/// All text of an entry but its metadata, which is JSON and so has none.
-macro_rules! texts {
-    ($entry:ident) => {
-        [
-            &$entry.username,
-            &$entry.resource_type,
-            &$entry.resource_id,
-            &$entry.user_agent,
-            &$entry.request_method,
-            &$entry.request_path,
-            &$entry.request_id,
-        ]
-    };
-}
-
-fn has_nul(entry: &AuditEntry<'_>) -> bool {
-    entry.action.contains('\0') || texts!(entry).into_iter().flatten().any(|text| text.contains('\0'))
-}
-
-/// PostgreSQL has no place for NUL: a caller must not be able to turn a record into a stub.
-fn without_nul<'a>(entry: &'a AuditEntry<'_>) -> AuditEntry<'a> {
-    let clean = |text: &'a str| -> Cow<'a, str> {
-        if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
-    };
-    let [username, resource_type, resource_id, user_agent, request_method, request_path, request_id] =
-        texts!(entry).map(|text| text.as_deref().map(clean));
-    AuditEntry {
-        username,
-        action: clean(&entry.action),
-        resource_type,
-        resource_id,
-        user_agent,
-        request_method,
-        request_path,
-        request_id,
-        metadata: entry.metadata.as_deref().map(Cow::Borrowed),
-        ..*entry
-    }
 }
 
 /// Reads a record's line, without its newline. Whether its seal holds is another question.
@@ -385,7 +208,7 @@ impl Checker {
 
     fn parse_begin<'a>(&mut self, line: &'a [u8]) -> Option<Beginning<'a>> {
         let (beginning, mac) = parse_begin(line).ok()?;
-        let stamp = (RecordId(beginning.begun.0), beginning.timestamp);
+        let stamp = (beginning.begun.as_id(), beginning.timestamp);
         let address = beginning.entry.ip_address.map(|address| address.to_string());
         let fields = Fields::of_entry(stamp, &beginning.entry, address.as_deref());
         let seal = self.sealer.seal_with(&mut self.scratch, self.writer, UNNUMBERED, &fields);
@@ -397,6 +220,7 @@ impl Checker {
 pub(super) mod tests {
     use std::sync::OnceLock;
 
+    use super::super::pen::Pen;
     use super::*;
     use crate::proof::AuditKey;
 
@@ -406,8 +230,9 @@ pub(super) mod tests {
         KEY.get_or_init(|| AuditKey::generate().unwrap()).sealer().unwrap()
     }
 
-    fn pen() -> Pen {
-        Pen::new(sealer(), WriterId::generate())
+    fn pen() -> (Pen, WriterId) {
+        let writer = WriterId::generate();
+        (Pen::new(sealer(), writer), writer)
     }
 
     pub(crate) fn entry(action: &str) -> AuditEntry<'_> {
@@ -434,11 +259,11 @@ pub(super) mod tests {
     fn a_line_reads_back_as_it_was_written() {
         let mut buffer = Vec::new();
         let stamp = (RecordId::generate(), Timestamp::from_millis(1_700_000_000_123));
-        let mut pen = pen();
+        let (mut pen, writer) = pen();
         pen.write(&mut buffer, 7, stamp, None, &entry("LOGIN")).unwrap();
         assert_eq!(buffer.iter().filter(|byte| **byte == b'\n').count(), 1);
         let line = parse_line(&buffer[..buffer.len() - 1]).unwrap();
-        assert_eq!(line.seal, pen.sealer.seal(pen.writer, 7, &Fields::of(&line.record)));
+        assert_eq!(line.seal, sealer().seal(writer, 7, &Fields::of(&line.record)));
         assert_eq!((line.seq, line.record.id, line.record.timestamp), (7, stamp.0, stamp.1));
         assert_eq!((&*line.record.action, line.record.resource_id.as_deref()), ("LOGIN", Some("4\"2")));
         assert_eq!(line.record.metadata.as_str(), "{\"a\":[1]}");
@@ -498,10 +323,10 @@ pub(super) mod tests {
         let mut buffer = Vec::new();
         let stamp = (RecordId::generate(), Timestamp::from_millis(1));
         let odd = AuditEntry { resource_id: Some("a\0b".into()), ..entry("LOGIN") };
-        let mut pen = pen();
+        let (mut pen, writer) = pen();
         pen.write(&mut buffer, 1, stamp, None, &odd).unwrap();
         let line = parse_line(&buffer[..buffer.len() - 1]).unwrap();
-        assert_eq!(line.seal, pen.sealer.seal(pen.writer, 1, &Fields::of(&line.record)));
+        assert_eq!(line.seal, sealer().seal(writer, 1, &Fields::of(&line.record)));
         assert_eq!(line.record.resource_id.as_deref(), Some("a\u{fffd}b"));
     }
 
@@ -510,7 +335,7 @@ pub(super) mod tests {
         let mut buffer = b"before\n".to_vec();
         let stamp = (RecordId::generate(), Timestamp::from_millis(1));
         let broken = AuditEntry { metadata: Some("{".into()), ..entry("LOGIN") };
-        assert!(pen().write(&mut buffer, 1, stamp, None, &broken).is_err());
+        assert!(pen().0.write(&mut buffer, 1, stamp, None, &broken).is_err());
         assert_eq!(buffer, b"before\n");
     }
 }

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use super::JournalError;
 use super::files::{create_segment, last_in_files, segment_after, segment_path, set_aside};
-use super::line::{Beginning, Begun, Checker, Pen, Written, may_begin_or_end};
+use super::line::{Beginning, Begun, Checker, Written, may_begin_or_end};
 use super::mint::Mint;
+use super::pen::Pen;
 use crate::clock::SharedClock;
 use crate::domain::audit::{AuditEntry, AuditRecord};
 use crate::domain::{RecordId, WriterId};

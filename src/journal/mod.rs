@@ -14,6 +14,7 @@ mod line;
 mod mend;
 mod mint;
 mod open_segment;
+mod pen;
 mod segment;
 mod settings;
 mod sync;

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::segment_path;
-use super::line::Pen;
 use super::line::tests::{entry, sealer};
+use super::pen::Pen;
 use super::*;
 use crate::clock::{MockClock, SharedClock};
 use crate::domain::audit::AuditEntry;

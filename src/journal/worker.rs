@@ -12,10 +12,11 @@ use tokio::sync::Notify;
 
 use super::files::segment_path;
 use super::folder::{Folder, Progress};
-use super::line::{Begun, Pen};
+use super::line::Begun;
 use super::mend::Beginnings;
 use super::mint::Mint;
 use super::open_segment::OpenSegment;
+use super::pen::Pen;
 use super::{Fsync, JournalError};
 use crate::domain::RecordId;
 use crate::domain::audit::AuditEntry;
