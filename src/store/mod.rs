@@ -19,6 +19,7 @@ mod error;
 mod feed;
 mod kept;
 mod migrate;
+mod old_records;
 mod partitions;
 mod ping;
 mod pool;
@@ -47,8 +48,9 @@ pub use audit_sink::{AuditError, AuditSink};
 pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
+pub use old_records::{LastOf, OldPart};
 pub use recorded::{BeginRecords, NewRecords};
-pub use retention::{AuditSweeper, LastOf, OldPart, Swept};
+pub use retention::{AuditSweeper, Swept};
 pub use settings::{Database, StoreSettings};
 
 use crate::domain::audit::AuditRecord;

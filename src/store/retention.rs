@@ -10,9 +10,9 @@ use std::time::Duration;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 
-use super::audit_row::ChainEnd;
 use super::connect::{self, AsyncSqlite};
 use super::migrate::audit_path;
+use super::old_records::{LastOf, OldPart, OldRow};
 use super::pool::Pools;
 use super::settings::Database;
 use super::types::DbId;
@@ -33,31 +33,6 @@ enum Connection {
     Postgres(Box<AsyncPgConnection>),
 }
 
-/// The last record of each writer among some, and how many they are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LastOf {
-    /// Where each writer's chain ends among them.
-    pub ends: HashMap<WriterId, ChainEnd>,
-    /// How many records.
-    pub count: u64,
-}
-
-/// A partition that is too old as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OldPart {
-    /// Its table, as SQL names it.
-    pub(super) table: String,
-    /// It is a table of its own already: an earlier run did not come to its end.
-    pub(super) is_apart: bool,
-}
-
-impl OldPart {
-    /// What it is called.
-    pub fn name(&self) -> &str {
-        &self.table
-    }
-}
-
 /// How far small deletes have come in a run.
 #[derive(Debug, Clone, Default)]
 pub struct Swept {
@@ -67,19 +42,6 @@ pub struct Swept {
     pub(super) after: Option<RecordId>,
     /// Records that went.
     pub removed: u64,
-}
-
-/// A row that is to go.
-pub(super) type OldRow = (DbId, DbId, i64);
-
-impl LastOf {
-    pub(super) fn add(&mut self, writer: WriterId, end: ChainEnd, count: u64) {
-        self.count += count;
-        let last = self.ends.entry(writer).or_insert(end);
-        if end.seq > last.seq {
-            *last = end;
-        }
-    }
 }
 
 /// Of these rows, those that the stated ends cover: what came in later has to be stated first.
@@ -327,6 +289,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ChainEnd;
 
     #[test]
     fn only_what_was_stated_goes() {

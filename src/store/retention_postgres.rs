@@ -8,8 +8,8 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::audit_row::ChainEnd;
+use super::old_records::{LastOf, OldPart, OldRow};
 use super::partitions::{self, Bounds, Partition, Wanted};
-use super::retention::{LastOf, OldPart, OldRow};
 use super::types::{DbId, Id};
 use super::{StoreError, StoreResult};
 use crate::domain::{RecordId, Timestamp};

@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use super::StoreResult;
 use super::audit_row::ChainEnd;
 use super::connect::AsyncSqlite;
-use super::retention::{LastOf, OldRow};
+use super::old_records::{LastOf, OldRow};
 use super::schema::audit_logs;
 use super::types::DbId;
 use crate::domain::{RecordId, Timestamp};
