@@ -93,7 +93,7 @@ on_both_databases! {
         // Nothing is changed that could not be recorded.
         let change = app.patch("/auth/me").bearer(&john.access).json(&json!({"full_name": "Unrecorded"}));
         change.send().await.expect(503);
-        assert!(app.log().contains("requests are refused until it can be"));
+        app.has_logged("requests are refused until it can be").await;
         set_away(&folder, false);
         eventually("it is taken again", Duration::from_secs(10), || async {
             app.me(&john.access).await.expect_one_of(&[200, 503]).status == 200

@@ -40,7 +40,7 @@ on_both_databases! {
             app.me(&john.access).await.status == 200
         })
         .await;
-        assert!(app.log().contains("the audit journal has reached half of AUDIT_JOURNAL_MAX_BYTES"));
+        app.has_logged("the audit journal has reached half of AUDIT_JOURNAL_MAX_BYTES").await;
         let count = "SELECT count(*) FROM audit_logs WHERE request_id LIKE 'full-%' AND response_status = 200";
         eventually("all that was answered is in the log", Duration::from_secs(5), || async {
             app.database().audit_scalar(count).await == Some(answered.to_string())

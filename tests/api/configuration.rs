@@ -131,6 +131,7 @@ async fn a_secret_is_made_and_kept_on_sqlite() {
     let database = Database::sqlite();
     let app = database.app().without("JWT_SECRET_KEY").start().await;
     let john = app.user("johndoe").await;
+    app.has_logged("JWT_SECRET_KEY").await;
     assert!(app.log().lines().any(|line| line.contains("WARN") && line.contains("JWT_SECRET_KEY")), "{}", app.log());
     let mut secrets = 0;
     for entry in std::fs::read_dir(app.launch.data_dir()).unwrap() {

@@ -23,6 +23,7 @@ on_both_databases! {
         app.get("/auth/verify?permission=nonsense").send().await.problem_of(422);
         let logs = app.get("/audit/logs?action=VERIFY").send().await.expect(200).json();
         assert_eq!(logs["items"][0]["username"], "anonymous");
+        app.has_logged("ENABLE_AUTHENTICATION").await;
         let log = app.log();
         assert!(
             log.lines().any(|line| line.contains("WARN") && line.contains("ENABLE_AUTHENTICATION")),

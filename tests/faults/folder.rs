@@ -25,7 +25,7 @@ on_both_databases! {
         load.more(20, |_| true).await;
         first.terminate().await;
         let second = second.await.unwrap();
-        assert!(second.log().contains("waiting for that process to end"), "{}", second.log());
+        second.has_logged("waiting for that process to end").await;
         load.turn_to(&second);
         load.more(50, |_| true).await;
         let answers = load.end();

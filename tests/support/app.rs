@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::{Answer, Call, Database, Forge, SECRET, claims};
+use super::{Answer, Call, Database, Forge, SECRET, claims, eventually};
 
 /// A start migrates a database and hashes a password, on a machine that does other things too.
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -251,6 +251,12 @@ impl TestApp {
     /// What it wrote to standard error, and to standard output, so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("no holder panics").clone()
+    }
+
+    /// Waits for a line of the log that has this text: what a service writes before an answer may be read after it.
+    pub(crate) async fn has_logged(&self, text: &str) {
+        let soon = Duration::from_secs(5);
+        eventually(&format!("it says: {text}"), soon, || async { self.log().contains(text) }).await;
     }
 
     pub(crate) fn call(&self, method: &str, path: &str) -> Call {
