@@ -18,6 +18,7 @@ mod password;
 mod permission;
 mod policy;
 mod policy_change;
+mod provider;
 mod redact;
 mod role;
 mod session;
@@ -39,6 +40,7 @@ pub use password::{MAX_PASSWORD_BYTES, NewPassword, PasswordPolicy, normalize_pa
 pub use permission::{Permission, PermissionInfo, is_identifier, is_permission};
 pub use policy::Policy;
 pub use policy_change::{PolicyChange, PolicyEffect};
+pub use provider::{Provider, ProviderIdentity, Refusal};
 pub use redact::redact;
 pub use role::{Role, RoleName, parse_description};
 pub use session::{Session, SessionEnd};
