@@ -9,6 +9,8 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Int
 pub struct Metrics {
     /// `portcullis_logins_total{result}`: `success`, `denied`, `error`.
     pub logins: IntCounterVec,
+    /// `portcullis_oauth_logins_total{provider,result}`: `success`, a refusal's reason or a problem's code.
+    pub oauth_logins: IntCounterVec,
     /// `portcullis_tokens_issued_total{use}`: `access`, `refresh`.
     pub tokens_issued: IntCounterVec,
     /// `portcullis_tokens_refused_total{reason}`: `expired`, `revoked`, `invalid`, `reused`, `missing`.
@@ -40,6 +42,13 @@ impl Metrics {
                 "Sign-ins by result",
                 "result",
                 &["success", "denied", "error"],
+            )?,
+            oauth_logins: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("portcullis_oauth_logins_total", "Sign-ins by providers, by provider and result"),
+                    &["provider", "result"],
+                ),
             )?,
             tokens_issued: counters(
                 registry,
