@@ -81,9 +81,10 @@ impl Expected<'_> {
     pub(super) fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
         let unverified = Unverified::read(token)?;
         let algorithm = self.algorithm(&unverified.header.alg)?;
-        let respelled = match (unverified.claims.iss.as_deref(), self.issuer_alias) {
-            (Some(issuer), Some(alias)) if issuer == alias => Some(self.respell(token, &unverified, &algorithm)?),
-            _ => None,
+        let respelled = match unverified.claims.iss.as_deref() {
+            Some(issuer) if issuer == self.issuer => None,
+            Some(issuer) if Some(issuer) == self.issuer_alias => Some(self.respell(token, &unverified, &algorithm)?),
+            _ => return Err(Refusal::WrongIssuer),
         };
         let parsed: Token = respelled.as_deref().unwrap_or(token).parse().map_err(|_| Refusal::Malformed)?;
         let mut outcome = Err(Refusal::WrongAudience);
