@@ -18,7 +18,7 @@ use super::unverified::{self, Unverified};
 use crate::domain::{Refusal, Timestamp};
 
 /// How far ahead `iat` and `nbf` may be: clocks differ.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// How long ago an ID token may have been issued.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(10 * 60);

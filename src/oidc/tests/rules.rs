@@ -98,6 +98,7 @@ async fn signatures() {
         (by_public_key, Refusal::UnsupportedAlgorithm),
         (format!("{signed}."), Refusal::BadSignature),
         (other_signature, Refusal::BadSignature),
+        (format!("{}.AAAA", EC.sign(&good).rsplit_once('.').unwrap().0), Refusal::BadSignature),
         (OTHER_RSA.sign(&good), Refusal::UnknownKey),
         (RSA.sign_as(&good, "ec", "JWT"), Refusal::WrongKeyType),
         (EC.sign_as(&good, "rsa", "JWT"), Refusal::WrongKeyType),
