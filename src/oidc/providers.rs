@@ -93,7 +93,8 @@ impl Providers {
     /// Reads no document yet: a provider that is away does not stop the start.
     ///
     /// # Errors
-    /// No HTTP client or no thread can be made.
+    /// No thread can be made, or no HTTP client. Without authorities of the system there is a warning, and each
+    /// sign-in by TLS is unavailable.
     pub fn new(settings: OidcSettings, clock: SharedClock) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         let is_any_on = Provider::ALL.into_iter().any(|provider| settings.missing(provider).is_none());
