@@ -48,6 +48,7 @@ mod pages;
 mod passwords;
 mod permissions;
 mod profile;
+mod provider;
 mod proxies;
 mod public;
 mod readme;
