@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+pub(crate) mod browser;
 mod cluster;
 mod database;
 mod http;
