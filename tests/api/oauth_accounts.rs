@@ -1,4 +1,5 @@
-//! Whose account a provider's account leads to: nobody else's, one however many come at once, and none where none may be made.
+//! Whose account a provider's account leads to: nobody else's, one however many come at once, none where none may be
+//! made.
 
 use serde_json::{Value, json};
 
@@ -36,28 +37,27 @@ on_both_databases! {
         // What is said of sign-ins counts before what is said of registration.
         let app = launch.env("ENABLE_REGISTRATION", "false").env("OAUTH_AUTO_REGISTER", "true").start().await;
         google(&app, &provider, &june).await.expect(200);
-        app.post("/auth/register").json(&TestApp::registration("johndoe")).send().await.problem(403, "registration_disabled");
+        let registration = app.post("/auth/register").json(&TestApp::registration("johndoe")).send().await;
+        registration.problem(403, "registration_disabled");
     }
 
     async fn only_an_address_that_the_provider_calls_verified_is_kept(database: Database) {
         let provider = Provider::start();
         let app = database.app().signing_in_with(&provider).start().await;
         for person in [Person::without_email(), Person::named("jane").unverified(), Person::with_email("no address")] {
-            let tokens = [
-                ("google", provider.google_id_token(&person)),
-                ("microsoft", provider.microsoft_id_token(&person)),
-                ("okta", provider.okta_id_token(&person)),
-            ];
-            for (name, token) in tokens {
+            for (name, token) in provider.id_tokens(&person) {
                 let user = app.profile_of(app.with_id_token(name, &token.token()).await).await;
-                assert_eq!((&user["email"], &user["email_verified"]), (&Value::Null, &json!(false)), "{name} {person:?}");
+                assert_eq!(user["email"], Value::Null, "{name} {person:?}");
+                assert_eq!(user["email_verified"], false, "{name} {person:?}");
             }
             let access = provider.google_access_token(&Person { subject: format!("{}-2", person.subject), ..person });
             let user = app.profile_of(app.with_access_token("google", &access).await).await;
             assert_eq!(user["email"], Value::Null);
         }
         // What Microsoft does not vouch for by `xms_edov` may be anybody's.
-        for (value, is_kept) in [(json!("1"), true), (json!(1), true), (json!("true"), true), (json!(false), false), (json!("0"), false)] {
+        let [yes, no] = [vec![json!("1"), json!(1), json!("true")], vec![json!(false), json!("0"), json!(null)]];
+        let values = yes.into_iter().map(|value| (value, true)).chain(no.into_iter().map(|value| (value, false)));
+        for (value, is_kept) in values {
             let person = Person::named(&format!("june{}", uuid::Uuid::now_v7().simple()));
             let token = provider.microsoft_id_token(&person).claim("xms_edov", value.clone()).token();
             let user = app.profile_of(app.with_id_token("microsoft", &token).await).await;
@@ -106,7 +106,7 @@ on_both_databases! {
         let app = database.app().signing_in_with(&provider).env("OAUTH_LINK_BY_EMAIL", "true").start().await;
         let mallory = app.user("mallory").await;
         verify_email(&app, &mallory.id).await;
-        app.patch("/auth/me").bearer(&mallory.access).json(&json!({"email": "jane@corp.example"})).send().await.expect(200);
+        app.tell(&mallory, "PATCH", "/auth/me", &json!({"email": "jane@corp.example"})).await.expect(200);
         google(&app, &provider, &Person::named("jane")).await.problem(409, "account_exists");
         assert_eq!(app.identities(&mallory).await.len(), 0);
     }
@@ -176,7 +176,7 @@ on_both_databases! {
     async fn people_of_one_name_who_come_at_once_all_get_an_account(database: Database) {
         let provider = Provider::start();
         let app = database.app().signing_in_with(&provider).start().await;
-        let people: Vec<Person> = (0..8).map(|index| Person::with_email(&format!("jane@corp{index}.example"))).collect();
+        let people = [0, 1, 2, 3, 4, 5, 6, 7].map(|index| Person::with_email(&format!("jane@corp{index}.example")));
         let answers = people.iter().map(|person| google(&app, &provider, person));
         for answer in futures_util::future::join_all(answers).await {
             answer.expect(200);

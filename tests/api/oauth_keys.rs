@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::provider::{KEYS, Person, Provider};
-use crate::support::{Database, eventually, slot};
+use crate::support::{eventually, slot};
 
 /// What api.md gives the next look at a key set.
 const REFETCH_AFTER: Duration = Duration::from_secs(10);
@@ -12,7 +12,7 @@ const REFETCH_AFTER: Duration = Duration::from_secs(10);
 async fn many_first_sign_ins_ask_for_the_keys_once() {
     let _slot = slot().await;
     let provider = Provider::start();
-    let app = Database::sqlite().app().signing_in_with(&provider).start().await;
+    let app = provider.app().await;
     for _ in 0..2 {
         let tokens: Vec<String> = (0..20).map(|_| provider.google_id_token(&Person::without_email()).token()).collect();
         let answers = tokens.iter().map(|token| app.with_id_token("google", token));
@@ -29,7 +29,7 @@ async fn many_first_sign_ins_ask_for_the_keys_once() {
 async fn unknown_keys_make_the_service_ask_at_a_bounded_rate() {
     let _slot = slot().await;
     let provider = Provider::start();
-    let app = Database::sqlite().app().signing_in_with(&provider).start().await;
+    let app = provider.app().await;
     let began = Instant::now();
     for round in 0..3 {
         let lies: Vec<String> = (0..20)
@@ -56,7 +56,7 @@ async fn unknown_keys_make_the_service_ask_at_a_bounded_rate() {
 async fn a_new_generation_of_keys_is_found_and_the_old_one_still_verifies() {
     let _slot = slot().await;
     let provider = Provider::start();
-    let app = Database::sqlite().app().signing_in_with(&provider).start().await;
+    let app = provider.app().await;
     let old = [(); 2].map(|()| provider.google_id_token(&Person::without_email()).token());
     app.with_id_token("google", &old[0]).await.expect(200);
     provider.rotates();

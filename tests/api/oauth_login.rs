@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::provider::{OKTA_DOMAIN, Person, Provider, TENANT};
+use crate::support::provider::{Person, Provider};
 use crate::support::{Backend, Database, TestApp, claims, has_token, names, on_both_databases};
 
 /// The description's three requests, with a place for the token.
@@ -19,15 +19,6 @@ const OKTA: &str = r#"{
 "access_token": "<okta_access_token>",
 "okta_domain": "dev-123456.okta.com"
 }"#;
-
-/// Provider, issuer of the identity, and an ID token of this person.
-fn id_tokens(provider: &Provider, person: &Person) -> [(&'static str, String, String); 3] {
-    [
-        ("google", provider.google(), provider.google_id_token(person).token()),
-        ("microsoft", provider.microsoft(TENANT), provider.microsoft_id_token(person).token()),
-        ("okta", provider.okta(OKTA_DOMAIN), provider.okta_id_token(person).token()),
-    ]
-}
 
 fn access_tokens(provider: &Provider, person: &Person) -> [String; 3] {
     [
@@ -78,8 +69,8 @@ on_both_databases! {
             let person = Person::named(["jane", "june", "joan"][index]);
             let mut ids = Vec::new();
             for _ in 0..2 {
-                let (name, _, id_token) = id_tokens(&provider, &person)[index].clone();
-                ids.push(app.with_id_token(name, &id_token).await.account().id);
+                let (name, id_token) = provider.id_tokens(&person)[index].clone();
+                ids.push(app.with_id_token(name, &id_token.token()).await.account().id);
                 ids.push(app.with_access_token(name, &access_tokens(&provider, &person)[index]).await.account().id);
             }
             ids.dedup();
@@ -110,8 +101,8 @@ on_both_databases! {
         let app = database.app().signing_in_with(&provider).start().await;
         let nobody = Person::without_email();
         let mut ids = Vec::new();
-        for (name, _, token) in id_tokens(&provider, &nobody) {
-            ids.push(app.with_id_token(name, &token).await.account().id);
+        for (name, token) in provider.id_tokens(&nobody) {
+            ids.push(app.with_id_token(name, &token.token()).await.account().id);
         }
         ids.sort();
         ids.dedup();
@@ -137,7 +128,8 @@ on_both_databases! {
             Backend::Sqlite => None,
             Backend::Postgresql => Some(database.another_app().signing_in_with(&provider).start().await),
         };
-        for (name, _, token) in id_tokens(&provider, &Person::without_email()) {
+        for (name, token) in provider.id_tokens(&Person::without_email()) {
+            let token = token.token();
             app.with_id_token(name, &token).await.expect(200);
             app.with_id_token(name, &token).await.refused_token("replayed");
             if let Some(other) = &other {
@@ -167,7 +159,9 @@ on_both_databases! {
         let provider = Provider::start();
         let app = database.app().signing_in_with(&provider).start().await;
         let mut sent = access_tokens(&provider, &Person::without_email()).to_vec();
-        for (name, issuer, token) in id_tokens(&provider, &Person::without_email()) {
+        let tokens = provider.id_tokens(&Person::without_email());
+        for ((name, token), issuer) in tokens.into_iter().zip(provider.issuers()) {
+            let token = token.token();
             let answer = app.with_id_token(name, &token).await;
             let record = app.record_of(&answer).await;
             let account = answer.account();
@@ -208,8 +202,8 @@ on_both_databases! {
         for name in ["google", "microsoft", "okta"] {
             assert_eq!(counted(&app, name, "success").await, Some(0), "there before what it counts");
         }
-        let person = Person::without_email();
-        for (name, _, token) in id_tokens(&provider, &person) {
+        for (name, token) in provider.id_tokens(&Person::without_email()) {
+            let token = token.token();
             app.with_id_token(name, &token).await.expect(200);
             app.with_id_token(name, &token).await.refused_token("replayed");
             assert_eq!(counted(&app, name, "success").await, Some(1), "{name}");

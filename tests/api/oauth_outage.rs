@@ -10,10 +10,6 @@ use crate::support::{Answer, Database, TestApp, eventually, slot};
 /// Five seconds that a provider may take, and one for the rest.
 const TOLD_WITHIN: Duration = Duration::from_secs(6);
 
-async fn app(provider: &Provider) -> TestApp {
-    Database::sqlite().app().signing_in_with(provider).start().await
-}
-
 async fn in_time(what: &str, answer: impl Future<Output = Answer>) -> Answer {
     let answer = tokio::time::timeout(TOLD_WITHIN, answer).await;
     answer.unwrap_or_else(|_| panic!("{what}: not within {TOLD_WITHIN:?}"))
@@ -31,7 +27,7 @@ async fn with_access_token(app: &TestApp, provider: &Provider) -> Answer {
 async fn is_told(fault: Fault) {
     let _slot = slot().await;
     let provider = Provider::start();
-    let app = app(&provider).await;
+    let app = provider.app().await;
     let john = app.user("johndoe").await;
     provider.breaks("/google/", fault);
     let others = async {
@@ -112,7 +108,7 @@ async fn each_single_endpoint_may_break() {
     let faults = || [Fault::Status(500), Fault::Html, Fault::Huge, Fault::NeverEnds];
     for path in ["/google/.well-known", "/google/keys", "/google/tokeninfo", "/google/userinfo"] {
         let provider = Provider::start();
-        let app = app(&provider).await;
+        let app = provider.app().await;
         for fault in faults() {
             provider.breaks(path, fault.clone());
             let answer = if ["/google/.well-known", "/google/keys"].contains(&path) {
@@ -132,7 +128,7 @@ async fn documents_that_say_something_else_are_none() {
     let _slot = slot().await;
     for path in ["/google/.well-known", "/google/keys"] {
         let provider = Provider::start();
-        let app = app(&provider).await;
+        let app = provider.app().await;
         for document in [json!({"hello": "there"}), json!(["no", "object"]), json!({"keys": "none", "issuer": 1})] {
             provider.breaks(path, Fault::Says(document));
             in_time(path, with_id_token(&app, &provider)).await.provider_away("google");
@@ -162,7 +158,7 @@ async fn each_provider_is_told_by_its_own_name() {
 async fn a_discovery_document_of_another_issuer_is_not_believed() {
     let _slot = slot().await;
     let [provider, other] = [Provider::start(), Provider::start()];
-    let app = app(&provider).await;
+    let app = provider.app().await;
     let document = json!({
         "issuer": other.google(), "jwks_uri": format!("{}/keys", other.google()),
         "authorization_endpoint": format!("{}/authorize", other.google()),
@@ -181,7 +177,7 @@ async fn a_discovery_document_of_another_issuer_is_not_believed() {
 async fn many_who_wait_for_a_provider_are_nobodys_trouble() {
     let _slot = slot().await;
     let provider = Provider::start();
-    let app = app(&provider).await;
+    let app = provider.app().await;
     let john = app.user("johndoe").await;
     app.me(&john.access).await.expect(200);
     provider.breaks("/google/", Fault::Hangs);

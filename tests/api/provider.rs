@@ -4,9 +4,11 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
 
+use crate::support::provider::{
+    CLIENT_SECRET, GOOGLE_CLIENT, KEYS, MICROSOFT_CLIENT, OKTA_CLIENT, OKTA_DOMAIN, TENANT,
+};
 use crate::support::provider::{Fault, Grant, Person, Provider};
-use crate::support::provider::{GOOGLE_CLIENT, KEYS, MICROSOFT_CLIENT, OKTA_CLIENT, OKTA_DOMAIN, TENANT};
-use crate::support::{Forge, parameter};
+use crate::support::{Forge, base64url, claims, parameter};
 
 async fn get(url: &str) -> reqwest::Response {
     reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap()
@@ -102,44 +104,85 @@ async fn it_breaks_where_it_is_told_to_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn its_codes_are_for_the_client_and_the_verifier_that_began() {
+async fn each_dialect_has_questions_of_its_own() {
     let provider = Provider::start();
     let jane = Person::named("jane");
-    let [verifier, state] = ["v", "s"].map(|letter| letter.repeat(43));
-    let challenge = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
-    let challenge = crate::support::base64url(challenge.as_ref());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let graph = provider.grants(Grant::graph(&jane));
+    let graph_url = provider.google().replace("/google", "/graph/v1.0");
+    for (what, pointer, value) in [("me", "/id", jane.subject.as_str()), ("organization", "/value/0/id", TENANT)] {
+        let url = format!("{graph_url}/{what}");
+        assert_eq!(get(&url).await.status(), 401);
+        let answer: Value = client.get(url).bearer_auth(&graph).send().await.unwrap().json().await.unwrap();
+        assert_eq!(answer.pointer(pointer), Some(&Value::from(value)), "{answer}");
+    }
+    let issuer = provider.okta_org(OKTA_DOMAIN);
+    let org = provider.grants(Grant::okta_org(&jane, &issuer));
+    let document = json(&format!("{issuer}/.well-known/openid-configuration")).await;
+    assert_eq!(document["issuer"], issuer);
+    let introspect = document["introspection_endpoint"].as_str().unwrap();
+    for (token, is_active) in [(org.as_str(), true), ("nobodys", false)] {
+        let call = client.post(introspect).form(&[("token", token)]);
+        assert_eq!(call.try_clone().unwrap().send().await.unwrap().status(), 401, "who asks?");
+        let answer = call.basic_auth(OKTA_CLIENT, Some(CLIENT_SECRET)).send().await.unwrap();
+        assert_eq!(answer.json::<Value>().await.unwrap()["active"], is_active);
+    }
+}
+
+/// Where the browser goes, and the form that changes its code.
+async fn flow(issuer: &str, client: &str, secret: &str) -> (String, String, Vec<(&'static str, String)>) {
+    let document = json(&format!("{issuer}/.well-known/openid-configuration")).await;
+    let endpoint = |name: &str| document[name].as_str().unwrap().to_owned();
+    let challenge = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    let challenge = base64url(challenge.as_ref());
     let begin = format!(
-        "{}/authorize?client_id={GOOGLE_CLIENT}&response_type=code&scope=openid&state={state}&nonce={state}\
-         &code_challenge_method=S256&code_challenge={challenge}&redirect_uri=https://auth.example.com/callback",
-        provider.google()
+        "{}?client_id={client}&response_type=code&scope=openid&state={secret}&nonce={secret}&code_challenge_method=S256\
+         &code_challenge={challenge}&redirect_uri=https://auth.example.com/callback",
+        endpoint("authorization_endpoint")
     );
-    let denied: reqwest::Url = provider.visit(&begin).await.parse().unwrap();
-    assert_eq!(parameter(&denied, "error").as_deref(), Some("access_denied"));
-    provider.signs_in(&jane);
-    for (sent, status) in [("another verifier", 400), (verifier.as_str(), 200)] {
-        let back: reqwest::Url = provider.visit(&begin).await.parse().unwrap();
-        assert_eq!(parameter(&back, "iss"), Some(provider.google()));
-        let code = parameter(&back, "code").unwrap();
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", &code),
-            ("code_verifier", sent),
-            ("redirect_uri", "https://auth.example.com/callback"),
-            ("client_id", GOOGLE_CLIENT),
-            ("client_secret", crate::support::provider::CLIENT_SECRET),
-        ];
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let ask = || client.post(format!("{}/token", provider.google())).form(&form).send();
-        let answer = ask().await.unwrap();
-        assert_eq!(answer.status(), status, "{sent}");
-        assert_eq!(ask().await.unwrap().status(), 400, "a code works once");
-        if status == 200 {
-            let tokens: Value = answer.json().await.unwrap();
-            let claims = crate::support::claims(tokens["id_token"].as_str().unwrap());
-            assert_eq!(
-                (&claims["nonce"], &claims["sub"]),
-                (&Value::from(state.as_str()), &jane.subject.clone().into())
-            );
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("redirect_uri", "https://auth.example.com/callback"),
+        ("client_id", client),
+        ("client_secret", CLIENT_SECRET),
+    ];
+    (begin, endpoint("token_endpoint"), form.map(|(name, value)| (name, value.to_owned())).to_vec())
+}
+
+#[tokio::test]
+async fn its_codes_are_for_the_client_and_the_verifier_that_began() {
+    let secret = "s".repeat(43);
+    let jane = Person::named("jane");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let provider = Provider::start();
+    for (issuer, at) in [
+        (provider.google(), GOOGLE_CLIENT),
+        (provider.microsoft(TENANT), MICROSOFT_CLIENT),
+        (provider.microsoft("common"), MICROSOFT_CLIENT),
+        (provider.okta(OKTA_DOMAIN), OKTA_CLIENT),
+        (provider.okta_org(OKTA_DOMAIN), OKTA_CLIENT),
+    ] {
+        let (begin, token_url, form) = flow(&issuer, at, &secret).await;
+        provider.signs_out();
+        let denied: reqwest::Url = provider.visit(&begin).await.parse().unwrap();
+        assert_eq!(parameter(&denied, "error").as_deref(), Some("access_denied"));
+        provider.signs_in(&jane);
+        for (sent, status) in [("another verifier", 400), (secret.as_str(), 200)] {
+            let back: reqwest::Url = provider.visit(&begin).await.parse().unwrap();
+            let named = parameter(&back, "iss");
+            assert_eq!(named, (at == GOOGLE_CLIENT).then(|| issuer.clone()), "{back}");
+            let mut form = form.clone();
+            form.extend([("code", parameter(&back, "code").unwrap()), ("code_verifier", sent.to_owned())]);
+            let ask = || client.post(&token_url).form(&form).send();
+            let answer = ask().await.unwrap();
+            assert_eq!(answer.status(), status, "{issuer}: {sent}");
+            assert_eq!(ask().await.unwrap().status(), 400, "a code works once");
+            if status == 200 {
+                let tokens: Value = answer.json().await.unwrap();
+                let claims = claims(tokens["id_token"].as_str().unwrap());
+                let expected = issuer.replace("/common/", &format!("/{TENANT}/"));
+                assert_eq!((&claims["iss"], &claims["nonce"]), (&expected.into(), &secret.clone().into()));
+            }
         }
     }
 }

@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 use super::provider::{PAGE, PUBLIC_URL, Provider};
 use super::{Answer, Call, TestApp, base64url, parameter};
 
+pub(crate) const PROVIDERS: [&str; 3] = ["google", "microsoft", "okta"];
+/// The challenge of a page that goes no further.
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
 /// A sign-in that a page has begun.
 pub(crate) struct Flow {
     pub(crate) provider: &'static str,
@@ -21,7 +25,7 @@ pub(crate) struct Flow {
 }
 
 /// The query of a request that begins, with these parameters in place of the good ones.
-pub(crate) fn begin_query(challenge: &str, state: &str, bent: &[(&str, &str)]) -> String {
+fn begin_query(challenge: &str, state: &str, bent: &[(&str, &str)]) -> String {
     let good = [("redirect_uri", PAGE), ("code_challenge", challenge), ("state", state)];
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in good.into_iter().filter(|(name, _)| bent.iter().all(|(other, _)| other != name)) {
@@ -31,6 +35,21 @@ pub(crate) fn begin_query(challenge: &str, state: &str, bent: &[(&str, &str)]) -
         query.append_pair(name, value);
     }
     query.finish()
+}
+
+/// Begins with these parameters in place of good ones; an empty one is left out.
+pub(crate) async fn begin_with(app: &TestApp, provider: &str, bent: &[(&str, &str)]) -> Answer {
+    let query = begin_query(CHALLENGE, "the-pages-own-state", bent);
+    app.get(&format!("/auth/oauth/{provider}/authorize?{query}")).send().await
+}
+
+/// A callback with one parameter changed, or taken out.
+pub(crate) fn bent(callback: &str, name: &str, value: Option<&str>) -> String {
+    let (path, query) = callback.split_once('?').unwrap();
+    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found != name);
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs).extend_pairs(value.map(|value| (name, value)));
+    format!("{path}?{}", query.finish())
 }
 
 impl Flow {
@@ -67,6 +86,16 @@ impl Flow {
         assert_eq!(parameter(&at_page, "state").as_deref(), Some(self.state.as_str()));
         assert_eq!(parameter(&at_page, "error"), None);
         parameter(&at_page, "code").unwrap_or_else(|| panic!("no code: {at_page}"))
+    }
+
+    /// Asserts that the browser is sent back to its page with this error and nothing else.
+    #[track_caller]
+    pub(crate) fn is_told(&self, answer: &Answer, error: &str) {
+        let at_page = answer.redirect();
+        assert_eq!(at_page.as_str().split('?').next(), Some(PAGE));
+        assert_eq!(parameter(&at_page, "error").as_deref(), Some(error), "{at_page}");
+        assert_eq!(parameter(&at_page, "state").as_deref(), Some(self.state.as_str()), "{at_page}");
+        assert_eq!(parameter(&at_page, "code"), None, "{at_page}");
     }
 
     /// The page changes its code for tokens.

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{Forge, Launch};
+use super::{Database, Forge, Launch, TestApp};
 use flow::Code;
 
 pub(crate) const GOOGLE_CLIENT: &str = "1234-portcullis.apps.googleusercontent.com";
@@ -82,6 +82,16 @@ impl Provider {
         Self { base, state, _stop: stop }
     }
 
+    /// An instance on SQLite that lets people sign in here.
+    pub(crate) async fn app(&self) -> TestApp {
+        Database::sqlite().app().signing_in_with(self).start().await
+    }
+
+    /// The issuers of the three, in the order of [`Provider::id_tokens`].
+    pub(crate) fn issuers(&self) -> [String; 3] {
+        [self.google(), self.microsoft(TENANT), self.okta(OKTA_DOMAIN)]
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
     }
@@ -134,6 +144,11 @@ impl Provider {
     /// Seats this person at the browser.
     pub(crate) fn signs_in(&self, person: &Person) {
         self.state().at_the_browser = Some(person.clone());
+    }
+
+    /// Leaves nobody at the browser.
+    pub(crate) fn signs_out(&self) {
+        self.state().at_the_browser = None;
     }
 
     /// Bends every ID token of the browser flow.

@@ -122,6 +122,15 @@ impl Provider {
         self.signed(okta_claims(&self.okta(OKTA_DOMAIN), person))
     }
 
+    /// An ID token of this person by each of the three.
+    pub(crate) fn id_tokens(&self, person: &Person) -> [(&'static str, Forge); 3] {
+        [
+            ("google", self.google_id_token(person)),
+            ("microsoft", self.microsoft_id_token(person)),
+            ("okta", self.okta_id_token(person)),
+        ]
+    }
+
     /// Of the default custom server, whose `sub` is the login and may change.
     pub(crate) fn okta_access_token(&self, person: &Person) -> Forge {
         self.tells_of(&person.subject, person.plain_profile());
