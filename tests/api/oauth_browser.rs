@@ -160,13 +160,15 @@ on_both_databases! {
         let provider = Provider::start();
         let app = database.app().signing_in_with(&provider).start().await;
         provider.signs_in(&Person::named("jane"));
-        let flow = Flow::begin(&app, "google").await;
-        let code = flow.code(&app, &provider).await;
+        let [used, pending] = [Flow::begin(&app, "google").await, Flow::begin(&app, "google").await];
+        let [used_code, pending_code] = [used.code(&app, &provider).await, pending.code(&app, &provider).await];
+        used.exchange(&app, &used_code).send().await.expect(200);
         let mut written = (json!(app.audit("limit=1000").await).to_string() + &app.log()).into_bytes();
         // On SQLite the database as well.
         let folder = std::fs::read_dir(app.launch.data_dir()).unwrap().map(|file| file.unwrap().path());
         folder.filter(|path| path.is_file()).for_each(|path| written.extend(std::fs::read(path).unwrap()));
-        for secret in [&code, &flow.verifier, flow.cookie.split_once('=').unwrap().1] {
+        let cookies = [&used, &pending].map(|flow| flow.cookie.split_once('=').unwrap().1);
+        for secret in [&used_code, &pending_code, &used.verifier, cookies[0], cookies[1]] {
             assert!(!written.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret} was written");
         }
     }

@@ -93,6 +93,9 @@ async fn a_graph_token_is_refused_with_what_to_send_instead() {
     let app = provider.app().await;
     let problem = app.with_access_token("microsoft", &graph).await.refused_token("graph_token");
     assert!(problem["detail"].as_str().unwrap().contains("id_token"), "{problem}");
+    // Graph by its number, as other clients write it.
+    let numbered = provider.microsoft_access_token(&jane).claim("aud", "00000003-0000-0000-c000-000000000000");
+    app.with_access_token("microsoft", &numbered.token()).await.refused_token("graph_token");
     assert!(provider.requests().is_empty(), "{:?}", provider.requests());
     drop(app);
     let launch = Database::sqlite().app().signing_in_with(&provider);

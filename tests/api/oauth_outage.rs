@@ -152,6 +152,9 @@ async fn each_provider_is_told_by_its_own_name() {
     app.with_access_token("microsoft", &provider.grants(Grant::graph(&jane))).await.provider_away("microsoft");
     app.with_access_token("okta", &provider.okta_access_token(&jane).token()).await.provider_away("okta");
     app.with_id_token("google", &provider.google_id_token(&jane).token()).await.expect(200);
+    for (name, count) in [("google", None), ("microsoft", Some(2)), ("okta", Some(1))] {
+        assert_eq!(app.oauth_logins(name, "provider_unavailable").await.filter(|count| *count > 0), count, "{name}");
+    }
 }
 
 #[tokio::test]

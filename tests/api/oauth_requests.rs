@@ -39,7 +39,7 @@ async fn a_request_names_a_provider_and_one_token() {
     app.oauth_login(&json!({"provider": "google"})).await.invalid(&["access_token"]);
     app.oauth_login(&json!({"provider": "google", "access_token": 1})).await.invalid(&["access_token"]);
     app.oauth_login(&json!({"provider": "google", "access_token": "x", "id_token": token()})).await.problem_of(422);
-    for unknown in ["facebook", "Google", "google ", "../google", ""] {
+    for unknown in ["facebook", "Google", "google ", "../google"] {
         let answer = app.oauth_login(&json!({"provider": unknown, "id_token": token()})).await;
         answer.problem(422, "unknown_provider");
     }

@@ -60,10 +60,10 @@ impl Flow {
         let challenge = base64url(digest(&SHA256, verifier.as_bytes()).as_ref());
         let query = begin_query(&challenge, &state, &[]);
         let answer = app.get(&format!("/auth/oauth/{provider}/authorize?{query}")).send().await;
-        let cookies = answer.cookies();
+        let (to_provider, cookies) = (answer.redirect(), answer.cookies());
         assert_eq!(cookies.len(), 1, "{cookies:?}");
         let cookie = format!("{}={}", cookies[0].name(), cookies[0].value());
-        Self { provider, verifier, challenge, state, to_provider: answer.redirect(), cookie }
+        Self { provider, verifier, challenge, state, to_provider, cookie }
     }
 
     /// Where the provider sends the browser back to, without the host, which a browser would know.

@@ -23,6 +23,13 @@ impl TestApp {
         self.me(&Account::of(&answer.expect(200).json()).access).await.expect(200).json()
     }
 
+    /// How many sign-ins by this provider have had this result; none where nobody counts them.
+    pub(crate) async fn oauth_logins(&self, provider: &str, result: &str) -> Option<u64> {
+        let metrics = self.get("/metrics").send().await.expect(200).text();
+        let counter = format!("portcullis_oauth_logins_total{{provider=\"{provider}\",result=\"{result}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&counter)?.parse().ok())
+    }
+
     /// The linked provider accounts of this user.
     pub(crate) async fn identities(&self, who: &Account) -> Vec<Value> {
         super::items(&self.ask(who, "GET", "/auth/identities").await.expect(200).json()).to_vec()
