@@ -15,6 +15,7 @@
 //!
 //! - **Authentication**: who is it? **Authorization**: may they?
 //! - **User**: an account. **Principal**: the user that a request acts as.
+//! - **Provider**: Google, Microsoft or Okta. **Identity**: an account there, known by issuer and subject.
 //! - **Session**: one sign-in, from its login to its end; its tokens end with it.
 //! - **Permission**: `resource:action`. **Role**: a named set of permissions. **Grant**: a
 //!   permission in a role. **Assignment**: a role of a user.
@@ -49,6 +50,8 @@ pub mod guard;
 pub mod journal;
 #[cfg(feature = "service")]
 pub mod metrics;
+#[cfg(feature = "service")]
+pub mod oidc;
 pub mod problem;
 #[cfg(feature = "service")]
 pub mod proof;

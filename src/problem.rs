@@ -11,7 +11,7 @@ use actix_web::{HttpResponse, ResponseError};
 use actix_web_httpauth::headers::www_authenticate::bearer::{self, Bearer};
 use serde::Serialize;
 
-use crate::domain::{Conflict, FieldError, Permission, RoleName};
+use crate::domain::{Conflict, FieldError, Permission, Provider, Refusal, RoleName};
 
 /// Why a request got no answer of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum ApiError {
     TokenInvalid(&'static str),
     /// A wrong password or an unknown name: one answer for both.
     InvalidCredentials,
+    /// What the client brought from a sign-in provider is not accepted.
+    InvalidProviderToken(Refusal),
     /// The caller lacks a permission.
     PermissionRequired(Permission),
     /// The caller lacks a role.
@@ -40,6 +42,8 @@ pub enum ApiError {
     Escalation(&'static str),
     /// `ENABLE_REGISTRATION=false`.
     RegistrationDisabled,
+    /// The account was deactivated; said only to who has proved that it is theirs.
+    AccountDisabled,
     /// The present password, asked for again, is another one.
     WrongPassword,
     /// A page of another origin than the allowed ones, or one that asks for more than it may.
@@ -58,6 +62,12 @@ pub enum ApiError {
     EmailTaken,
     /// Roles and permissions as they are do not allow it.
     Conflict(Conflict),
+    /// A provider account's address is that of an account here, which has to link it.
+    AccountExists,
+    /// A provider account is another user's.
+    IdentityTaken,
+    /// Without this provider account its user could not sign in any more.
+    LastCredential,
     /// It would take the last administrator away.
     LastAdmin,
     /// The body is longer than so many bytes.
@@ -66,6 +76,28 @@ pub enum ApiError {
     UnsupportedMediaType(&'static str),
     /// Fields are wrong.
     Validation(Vec<FieldError>),
+    /// No sign-in provider has this name.
+    UnknownProvider,
+    /// A sign-in provider is not set up: this variable is missing.
+    ProviderNotConfigured {
+        /// The provider.
+        provider: Provider,
+        /// What to set.
+        variable: &'static str,
+    },
+    /// A page that `OAUTH_REDIRECT_ALLOWLIST` does not name.
+    RedirectNotAllowed,
+    /// A browser's sign-in that is over, was begun by another browser, or never was.
+    InvalidState,
+    /// A page's code that is over or used, or a verifier that does not fit it (RFC 6749 §5.2).
+    InvalidGrant,
+    /// A sign-in provider is away. The text is for the log.
+    ProviderUnavailable {
+        /// The provider.
+        provider: Provider,
+        /// Why.
+        cause: String,
+    },
     /// The store or the audit log is away, or too many wait for a password
     /// hash. The text is for the log.
     Unavailable(String),
@@ -89,11 +121,13 @@ impl ApiError {
             Self::TokenRevoked => (StatusCode::UNAUTHORIZED, "token_revoked"),
             Self::TokenInvalid(_) => (StatusCode::UNAUTHORIZED, "token_invalid"),
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
+            Self::InvalidProviderToken(_) => (StatusCode::UNAUTHORIZED, "invalid_provider_token"),
             Self::PermissionRequired(_) => (StatusCode::FORBIDDEN, "permission_required"),
             Self::AnyRequired(_) => (StatusCode::FORBIDDEN, "permission_required"),
             Self::RoleRequired(_) => (StatusCode::FORBIDDEN, "role_required"),
             Self::Escalation(_) => (StatusCode::FORBIDDEN, "escalation"),
             Self::RegistrationDisabled => (StatusCode::FORBIDDEN, "registration_disabled"),
+            Self::AccountDisabled => (StatusCode::FORBIDDEN, "account_disabled"),
             Self::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
             Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::HostNotAllowed => (StatusCode::FORBIDDEN, "host_not_allowed"),
@@ -103,10 +137,19 @@ impl ApiError {
             Self::UsernameTaken => (StatusCode::CONFLICT, "username_taken"),
             Self::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
             Self::Conflict(conflict) => (StatusCode::CONFLICT, conflict_code(conflict)),
+            Self::AccountExists => (StatusCode::CONFLICT, "account_exists"),
+            Self::IdentityTaken => (StatusCode::CONFLICT, "identity_taken"),
+            Self::LastCredential => (StatusCode::CONFLICT, "last_credential"),
             Self::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::Validation(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
+            Self::UnknownProvider => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_provider"),
+            Self::ProviderNotConfigured { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "provider_not_configured"),
+            Self::RedirectNotAllowed => (StatusCode::UNPROCESSABLE_ENTITY, "redirect_not_allowed"),
+            Self::InvalidState => (StatusCode::BAD_REQUEST, "invalid_state"),
+            Self::InvalidGrant => (StatusCode::BAD_REQUEST, "invalid_grant"),
+            Self::ProviderUnavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
         }
@@ -125,7 +168,7 @@ impl ApiError {
     /// The cause, for the log alone.
     pub fn cause(&self) -> Option<&str> {
         match self {
-            Self::Unavailable(cause) | Self::Internal(cause) => Some(cause),
+            Self::Unavailable(cause) | Self::Internal(cause) | Self::ProviderUnavailable { cause, .. } => Some(cause),
             _ => None,
         }
     }
@@ -143,6 +186,23 @@ impl ApiError {
             Self::RoleRequired(role) => format!("Role required: {role}"),
             Self::AnyRequired(names) => format!("Permission required: {}", names.join(" or ")),
             Self::RegistrationDisabled => "Registration is disabled".into(),
+            Self::InvalidProviderToken(refusal) => refusal.to_string(),
+            Self::AccountDisabled => "This account is disabled".into(),
+            Self::AccountExists => {
+                "An account with this email exists: sign in there and link this provider account to it".into()
+            }
+            Self::IdentityTaken => "This provider account is linked to another user".into(),
+            Self::LastCredential => {
+                "This is the only way to sign in to this account: set a password or link another one first".into()
+            }
+            Self::UnknownProvider => "Unknown provider: expected google, microsoft or okta".into(),
+            Self::ProviderNotConfigured { provider, variable } => {
+                format!("Sign-in with {provider} is not configured: {variable} is not set")
+            }
+            Self::RedirectNotAllowed => "This redirect_uri is not in OAUTH_REDIRECT_ALLOWLIST".into(),
+            Self::InvalidState => "This sign-in is over, or was begun by another browser: begin again".into(),
+            Self::InvalidGrant => "The code is over or used, or the code_verifier does not fit it".into(),
+            Self::ProviderUnavailable { provider, .. } => format!("Sign-in provider unavailable: {provider}"),
             Self::WrongPassword => "The current password is wrong".into(),
             Self::OriginNotAllowed => "This origin, method or header is not allowed by CORS_ALLOWED_ORIGINS".into(),
             Self::HostNotAllowed => "Without authentication only loopback hosts are served".into(),
@@ -173,6 +233,10 @@ impl ApiError {
             detail: self.detail(),
             code,
             request_id,
+            reason: match self {
+                Self::InvalidProviderToken(refusal) => Some(refusal.as_str()),
+                _ => None,
+            },
             errors: match self {
                 Self::Validation(errors) => errors,
                 _ => &[],
@@ -194,7 +258,9 @@ impl ApiError {
         // RFC 6750 §3: where a token was sent, what is wrong with it. One parameter at
         // most: between several the library leaves out RFC 9110's commas.
         let challenge = match self {
-            Self::NotAuthenticated | Self::InvalidCredentials => Some(Bearer::default()),
+            Self::NotAuthenticated | Self::InvalidCredentials | Self::InvalidProviderToken(_) => {
+                Some(Bearer::default())
+            }
             Self::TokenExpired | Self::TokenRevoked | Self::TokenInvalid(_) => {
                 Some(Bearer::build().error(bearer::Error::InvalidToken).finish())
             }
@@ -209,7 +275,9 @@ impl ApiError {
                     headers.push((header::ALLOW, value));
                 }
             }
-            Self::Unavailable(_) => headers.push((header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Unavailable(_) | Self::ProviderUnavailable { .. } => {
+                headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")))
+            }
             _ => {}
         }
         headers
@@ -248,6 +316,10 @@ pub struct Problem<'a> {
     /// The answer's `X-Request-Id`.
     #[schema(example = "0197e0a0-7c1e-7d3a-9b7e-0242ac120002")]
     request_id: &'a str,
+    /// Why a sign-in provider's token was refused: stable; only with `invalid_provider_token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "wrong_audience")]
+    reason: Option<&'a str>,
     /// What is wrong with which field; only with 422.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<FieldError>)]

@@ -13,7 +13,7 @@ use crate::domain::{
     Authority, Email, FullName, NewPassword, Page, PasswordPolicy, RoleName, Session, SessionId, Slice, User,
     UserChange, UserFilter, UserId, Username,
 };
-use crate::store::{Credentials, NewUser, Store};
+use crate::store::{Checked, Credentials, NewUser, Store};
 
 /// Users and their sign-in. Cheap to clone.
 #[derive(Clone)]
@@ -142,6 +142,7 @@ impl Accounts {
             id: UserId::generate(),
             username: account.username,
             email: Some(account.email),
+            is_email_verified: false,
             full_name: account.full_name,
             password_hash: Some(self.passwords.hash(account.password).await?),
             is_superuser: account.is_superuser,
@@ -162,17 +163,19 @@ impl Accounts {
         ip_address: Option<String>,
         user_agent: Option<String>,
     ) -> ServiceResult<(TokenPair, UserId, Arc<str>)> {
-        let (user_id, username, checked_hash) = self.check_password(name, password).await?;
-        let mut sign_in = SignIn { user_id, username: Arc::clone(&username), checked_hash, ip_address, user_agent };
+        let (user_id, username, mut checked_hash) = self.check_password(name, password).await?;
+        let checked = Checked::Password(checked_hash.clone());
+        let mut sign_in = SignIn { user_id, username: Arc::clone(&username), checked, ip_address, user_agent };
         let signed_in = match self.tokens.sign_in(&sign_in).await {
             // What was checked is the hash no more: another login may have renewed it. Once more.
             Err(ServiceError::InvalidCredentials) => {
-                (_, _, sign_in.checked_hash) = self.check_password(name, password).await?;
+                (_, _, checked_hash) = self.check_password(name, password).await?;
+                sign_in.checked = Checked::Password(checked_hash.clone());
                 self.tokens.sign_in(&sign_in).await?
             }
             signed_in => signed_in?,
         };
-        self.renew_hash(user_id, password, sign_in.checked_hash).await;
+        self.renew_hash(user_id, password, checked_hash).await;
         Ok((signed_in, user_id, username))
     }
 

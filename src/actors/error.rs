@@ -1,6 +1,6 @@
 //! What the handles answer when they do not do what was asked.
 
-use crate::domain::{Conflict, Denial};
+use crate::domain::{Conflict, Denial, IdentityError};
 use crate::store::StoreError;
 use crate::verifier::TokenError;
 
@@ -54,6 +54,9 @@ pub enum ServiceError {
     /// A rule forbids the change.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// An account at a provider signs nobody in, or is not linked or unlinked.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 impl From<StoreError> for ServiceError {
@@ -69,6 +72,7 @@ impl From<StoreError> for ServiceError {
             StoreError::NoSuchPermission => Self::NoSuchPermission,
             StoreError::Conflict(conflict) => Self::Conflict(conflict),
             StoreError::Denied(denial) => Self::Denied(denial),
+            StoreError::Identity(error) => Self::Identity(error),
         }
     }
 }

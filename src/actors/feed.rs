@@ -104,6 +104,7 @@ fn write_uses(tokens: Tokens) -> BoxFuture<'static, ServiceResult<()>> {
 fn purge(store: Store, tokens: Tokens) -> BoxFuture<'static, ServiceResult<()>> {
     Box::pin(async move {
         store.purge_expired(tokens.now()).await?;
+        store.purge_oauth(tokens.now()).await?;
         Ok(())
     })
 }

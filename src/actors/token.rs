@@ -18,7 +18,7 @@ use crate::domain::{
     AccessClaims, Page, RefreshClaims, Session, SessionEnd, SessionId, Slice, Timestamp, User, UserId,
 };
 use crate::metrics::Metrics;
-use crate::store::{NewSession, Store};
+use crate::store::{Checked, NewSession, Store};
 use crate::verifier::check_times;
 
 /// Verified tokens that are held; some 700 bytes each.
@@ -64,17 +64,19 @@ pub struct TokenPair {
     pub refresh_token: SecretString,
     /// How long the access token lives.
     pub expires_in: Duration,
+    /// How long the refresh token lives.
+    pub refresh_expires_in: Duration,
 }
 
-/// A sign-in whose password was found right.
+/// A sign-in whose password, or account at a provider, was found right.
 #[derive(Debug)]
 pub struct SignIn {
     /// Who signs in.
     pub user_id: UserId,
     /// By the name as registered.
     pub username: Arc<str>,
-    /// The hash that the password was checked against.
-    pub checked_hash: SecretString,
+    /// What let them in.
+    pub checked: Checked,
     /// From where.
     pub ip_address: Option<String>,
     /// With what.
@@ -195,7 +197,7 @@ impl Tokens {
     /// Begins a session and issues its first pair.
     ///
     /// # Errors
-    /// `InvalidCredentials`: the password or status changed since it was checked.
+    /// `InvalidCredentials`: what was checked, or the user's status, has changed since.
     pub async fn sign_in(&self, sign_in: &SignIn) -> ServiceResult<TokenPair> {
         let now = self.inner.clock.now();
         let session = SessionId::generate();
@@ -212,7 +214,7 @@ impl Tokens {
                 expires_at,
                 ip_address: sign_in.ip_address.clone(),
                 user_agent: sign_in.user_agent.clone(),
-                checked_hash: sign_in.checked_hash.clone(),
+                checked: sign_in.checked.clone(),
             })
             .await?;
         if !is_made {
@@ -249,7 +251,12 @@ impl Tokens {
         let access = self.inner.keys.sign_access(&claims).map_err(unsigned)?;
         self.inner.metrics.tokens_issued.with_label_values(&["access"]).inc();
         self.inner.metrics.tokens_issued.with_label_values(&["refresh"]).inc();
-        Ok(TokenPair { access_token: access.into(), refresh_token: refresh.into(), expires_in: lifetime })
+        Ok(TokenPair {
+            access_token: access.into(),
+            refresh_token: refresh.into(),
+            expires_in: lifetime,
+            refresh_expires_in: self.inner.settings.refresh_lifetime.min(session_ends.since(now)),
+        })
     }
 
     /// A refresh token of a session; the same arguments give the same token.

@@ -6,9 +6,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{Json, JsonOrForm, OptionalJson};
+use super::body::{Json, JsonOrForm, OptionalJson, flag};
 use super::endpoint::{Endpoint, Needs};
-use super::{Services, client};
+use super::{Services, client, refresh_cookie};
 use crate::actors::{NewAccount, ServiceError, TokenPair, is_well_formed_name};
 use crate::domain::{Email, FieldError, FullName, NewPassword, SessionEnd, User, Username};
 use crate::guard::{AuditNote, Principal};
@@ -50,14 +50,17 @@ pub(super) struct LoginRequest {
     /// The password.
     #[schema(value_type = String, example = "securepassword123", format = Password)]
     password: SecretString,
+    /// Whether the refresh token comes as a cookie, which only the browser reads.
+    #[serde(default, deserialize_with = "flag")]
+    use_cookie: bool,
 }
 
 /// A refresh token.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RefreshRequest {
-    /// As the last sign-in or refresh gave it.
-    #[schema(value_type = String, example = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9...")]
-    refresh_token: SecretString,
+    /// As the last sign-in or refresh gave it; absent where it is in the cookie.
+    #[schema(value_type = Option<String>, example = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9...")]
+    refresh_token: Option<SecretString>,
 }
 
 /// A pair of tokens (RFC 6749 §5.1).
@@ -66,9 +69,10 @@ pub(super) struct TokenResponse<'a> {
     /// For the `Authorization` header.
     #[schema(example = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9...")]
     access_token: &'a str,
-    /// For the next pair; it works once.
+    /// For the next pair; it works once. Absent where it comes as a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9...")]
-    refresh_token: &'a str,
+    refresh_token: Option<&'a str>,
     /// `bearer`.
     #[schema(example = "bearer")]
     token_type: &'a str,
@@ -77,10 +81,16 @@ pub(super) struct TokenResponse<'a> {
     expires_in: u64,
 }
 
-fn token_response(pair: &TokenPair) -> HttpResponse {
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(TokenResponse {
+/// A pair as an answer, its refresh token in the body or in the cookie.
+pub(super) fn token_response(pair: &TokenPair, use_cookie: bool) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if use_cookie {
+        response.cookie(refresh_cookie::of(pair));
+    }
+    response.json(TokenResponse {
         access_token: pair.access_token.expose_secret(),
-        refresh_token: pair.refresh_token.expose_secret(),
+        refresh_token: (!use_cookie).then(|| pair.refresh_token.expose_secret()),
         token_type: "bearer",
         expires_in: pair.expires_in.as_secs(),
     })
@@ -163,7 +173,7 @@ async fn login(
     services: web::Data<Services>,
     body: JsonOrForm<LoginRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let LoginRequest { username, password } = body.0;
+    let LoginRequest { username, password, use_cookie } = body.0;
     let result =
         services.accounts.log_in(&username, &password, client::address(&request), client::user_agent(&request)).await;
     services.metrics.logins.with_label_values(&[login_result(&result)]).inc();
@@ -172,7 +182,7 @@ async fn login(
             AuditNote::on(&request, |note| {
                 note.user(user_id, username);
             });
-            Ok(token_response(&pair))
+            Ok(token_response(&pair, use_cookie))
         }
         Err(error) => {
             // What is no name may be a password that was typed into the wrong box.
@@ -200,20 +210,25 @@ fn login_result<T>(result: &Result<T, ServiceError>) -> &'static str {
 /// seconds gives the same successor again. Later reuse ends the session.
 ///
 /// **Permissions**: none; the refresh token says who it is.
-#[utoipa::path(post, path = "/auth/refresh", tag = "Authentication", request_body = RefreshRequest,
+#[utoipa::path(post, path = "/auth/refresh", tag = "Authentication", request_body = Option<RefreshRequest>,
     responses((status = 200, description = "A pair of tokens", body = TokenResponse),
-        (status = 401, description = "`token_invalid`, `token_expired`, `token_revoked`")))]
+        (status = 401, description = "`token_invalid`, `token_expired`, `token_revoked`"),
+        (status = 403, description = "`origin_not_allowed`: the cookie was sent by another site's page")))]
 async fn refresh(
     request: HttpRequest,
     services: web::Data<Services>,
-    body: Json<RefreshRequest>,
+    body: OptionalJson<RefreshRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    match services.tokens.refresh(body.0.refresh_token.expose_secret()).await {
+    let (token, use_cookie) = match presented(&request, &services, &body)? {
+        Some(presented) => presented,
+        None => return Err(body.missing(&request, "refresh_token")),
+    };
+    match services.tokens.refresh(token.expose_secret()).await {
         Ok((pair, user_id, username)) => {
             AuditNote::on(&request, |note| {
                 note.user(user_id, username);
             });
-            Ok(token_response(&pair))
+            Ok(token_response(&pair, use_cookie))
         }
         Err(error) => {
             let reason = match &error {
@@ -240,10 +255,22 @@ async fn refresh(
     }
 }
 
+/// The refresh token that a request brings, and whether its cookie does; the body goes before.
+fn presented(
+    request: &HttpRequest,
+    services: &Services,
+    body: &OptionalJson<RefreshRequest>,
+) -> Result<Option<(SecretString, bool)>, ApiError> {
+    if let Some(RefreshRequest { refresh_token: Some(token) }) = &body.0 {
+        return Ok(Some((token.clone(), false)));
+    }
+    Ok(refresh_cookie::read(request, &services.settings)?.map(|token| (token, true)))
+}
+
 /// Sign out
 ///
 /// Ends the session of the given refresh token, its access tokens included;
-/// without a body, the caller's own. A refresh token that is unknown, expired
+/// without one, the caller's own. A refresh token that is unknown, expired
 /// or of an ended session is no error (RFC 7009 §2.2).
 ///
 /// **Permissions**: any user.
@@ -256,12 +283,13 @@ async fn logout(
     services: web::Data<Services>,
     body: OptionalJson<RefreshRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let session = match &body.0 {
+    let session = match presented(&request, &services, &body)? {
         None => principal.session(),
-        Some(body) => match services.tokens.read_refresh(&body.refresh_token) {
+        Some((token, is_cookie)) => match services.tokens.read_refresh(&token) {
             Ok(claims) if claims.sub == principal.id() => Some(claims.sid),
             Ok(_) => return Err(ApiError::TokenInvalid("The refresh token is another user's")),
-            Err(_) => None,
+            // A cookie that outlived its key is no reason to stay signed in.
+            Err(_) => principal.session().filter(|_| is_cookie),
         },
     };
     if let Some(session) = session {
@@ -270,5 +298,9 @@ async fn logout(
             note.resource("session", Some(session.to_string()));
         });
     }
-    Ok(HttpResponse::NoContent().finish())
+    let mut response = HttpResponse::NoContent();
+    if refresh_cookie::is_in(&request) {
+        response.cookie(refresh_cookie::removal());
+    }
+    Ok(response.finish())
 }

@@ -193,6 +193,18 @@ fn fault_of(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError
     }
 }
 
+impl<T> OptionalJson<T> {
+    /// What is wrong where a field had to be there after all.
+    pub(super) fn missing(&self, request: &HttpRequest, field: &str) -> ApiError {
+        let is_json = content_type(request) == "application/json";
+        match &self.0 {
+            Some(_) => ApiError::field(FieldError::new(field, FieldCode::Required, "Field required")),
+            None if is_json => ApiError::MalformedJson("The body is not JSON at line 1, column 0".into()),
+            None => ApiError::UnsupportedMediaType("application/json"),
+        }
+    }
+}
+
 /// An object inside of a body: serde would take an array for it.
 #[derive(Debug)]
 pub(super) struct Object<T>(pub(super) T);
@@ -220,6 +232,29 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 /// For a field that can be absent but not null: a change to nothing is no change that there is.
 pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// A yes or no, which a form has as text.
+pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct Flag;
+
+    impl Visitor<'_> for Flag {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true or false")
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<bool, E> {
+            Ok(value)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<bool, E> {
+            value.parse().map_err(|_| E::invalid_type(serde::de::Unexpected::Str(""), &self))
+        }
+    }
+
+    deserializer.deserialize_any(Flag)
 }
 
 /// For a field that can be absent, null or a value: `Some(None)` is null.

@@ -13,6 +13,7 @@ mod health;
 mod permissions;
 mod profile;
 mod query;
+mod refresh_cookie;
 mod role_grants;
 mod roles;
 mod sessions;

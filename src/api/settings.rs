@@ -20,3 +20,12 @@ pub struct ApiSettings {
     /// `PUBLIC_URL`: what links to this service start with, without a slash at the end.
     pub public_url: String,
 }
+
+impl ApiSettings {
+    /// This service's own origin, as browsers write it (RFC 6454 §6.2).
+    pub(super) fn origin(&self) -> &str {
+        let host = self.public_url.find("://").map_or(0, |scheme| scheme + 3);
+        let end = self.public_url[host..].find('/').map_or(self.public_url.len(), |path| host + path);
+        &self.public_url[..end]
+    }
+}

@@ -48,6 +48,7 @@ pub(super) async fn create(config: Config, arguments: CreateArguments) -> Result
         id: UserId::generate(),
         username,
         email: Some(email),
+        is_email_verified: false,
         full_name,
         password_hash: Some(hash),
         is_superuser: true,

@@ -134,7 +134,7 @@ impl Config {
         let api = api(&reader, &server)?;
         let guard = guard(&reader, &server, &mut warnings)?;
         let bootstrap_admin = bootstrap_admin(&reader, api.password_policy)?;
-        let providers = providers::read(&reader, api.is_registration_enabled, &mut warnings)?;
+        let providers = providers::read(&reader, api.is_registration_enabled, &api.public_url, &mut warnings)?;
         let max_staleness = Duration::from_secs(reader.number("AUTHZ_MAX_STALENESS_SECONDS", 30, 0..=3600)?);
         Ok(Self {
             store,

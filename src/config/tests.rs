@@ -55,6 +55,15 @@ fn what_cannot_be_read_names_its_variable() {
         ("PUBLIC_URL", "auth.example.com"),
         ("OAUTH_GOOGLE_ISSUER", "http://accounts.example.com"),
         ("OAUTH_OKTA_AUTH_SERVER", "custom"),
+        ("OAUTH_OKTA_BASE_URL", "http://{okta_domain}"),
+        ("OAUTH_OKTA_DOMAIN", "https://dev-1.okta.com"),
+        ("OAUTH_OKTA_DOMAIN", "dev-1.okta.com,dev-1.okta.com:443"),
+        ("OAUTH_OKTA_DOMAIN", "Dev-1.okta.com"),
+        ("OAUTH_OKTA_DOMAIN", "dev-1.okta.com."),
+        ("OAUTH_OKTA_DOMAIN", "127.0.0.1"),
+        ("OAUTH_MICROSOFT_TENANTS", "contoso.com"),
+        ("OAUTH_MICROSOFT_TENANTS", "any,72f988bf-86f1-41af-91ab-2d7cd011db47"),
+        ("OAUTH_REDIRECT_ALLOWLIST", "https://a.example/,http://b.example/"),
         ("JWT_PRIVATE_KEY_FILE", "key.pem"),
         ("REFRESH_REUSE_GRACE_SECONDS", "-1"),
     ] {
@@ -114,6 +123,34 @@ fn without_authentication_only_loopback_is_served() {
     assert_eq!(refused(&[off, ("HOST", "0.0.0.0")]), "ENABLE_AUTHENTICATION");
     let allowed = config(&[off, ("HOST", "0.0.0.0"), ("ALLOW_INSECURE", "true")]).unwrap();
     assert!(!allowed.guard.requires_loopback_host && !allowed.warnings.is_empty());
+}
+
+#[test]
+fn a_provider_is_on_when_its_first_variable_is_set() {
+    let off = config(&[]).unwrap();
+    assert!(off.providers.oidc.google.is_none() && off.warnings.is_empty());
+    let seed = [
+        ("OAUTH_GOOGLE_CLIENT_ID", "a, b"),
+        ("OAUTH_MICROSOFT_CLIENT_ID", "c"),
+        ("OAUTH_OKTA_DOMAIN", "dev-123456.okta.com"),
+    ];
+    let on = config(&seed).unwrap();
+    let oidc = on.providers.oidc;
+    assert_eq!(oidc.google.unwrap().client_ids, ["a", "b"]);
+    assert_eq!(oidc.microsoft.unwrap().authority, "https://login.microsoftonline.com");
+    assert_eq!(oidc.okta.unwrap().domains, ["dev-123456.okta.com"]);
+    for named in ["OAUTH_OKTA_CLIENT_ID", "OAUTH_MICROSOFT_TENANTS"] {
+        assert_eq!(on.warnings.iter().filter(|warning| warning.contains(named)).count(), 1, "{named}");
+    }
+}
+
+#[test]
+fn okta_needs_what_its_server_needs() {
+    let domain = ("OAUTH_OKTA_DOMAIN", "a.okta.com,b.okta.com");
+    let org = [domain, ("OAUTH_OKTA_CLIENT_ID", "app"), ("OAUTH_OKTA_AUTH_SERVER", "org")];
+    assert_eq!(refused(&org), "OAUTH_OKTA_CLIENT_SECRET");
+    assert_eq!(refused(&[domain, ("OAUTH_OKTA_BASE_URL", "http://127.0.0.1:9")]), "OAUTH_OKTA_BASE_URL");
+    assert!(config(&[domain, ("OAUTH_OKTA_BASE_URL", "http://127.0.0.1:9/{okta_domain}/")]).is_ok());
 }
 
 #[test]

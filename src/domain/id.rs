@@ -76,6 +76,10 @@ id!(
     SessionId
 );
 id!(
+    /// An account at a sign-in provider that is linked to a user.
+    IdentityId
+);
+id!(
     /// An audit record. Its time is the record's timestamp.
     RecordId
 );

@@ -3,7 +3,7 @@
 #[cfg(feature = "service")]
 use crate::actors::ServiceError;
 #[cfg(feature = "service")]
-use crate::domain::Denial;
+use crate::domain::{Denial, IdentityError, Refusal};
 use crate::problem::ApiError;
 use crate::verifier::TokenError;
 
@@ -30,6 +30,21 @@ impl From<Denial> for ApiError {
 }
 
 #[cfg(feature = "service")]
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::AccountDisabled => Self::AccountDisabled,
+            IdentityError::RegistrationDisabled => Self::RegistrationDisabled,
+            IdentityError::Replayed => Self::InvalidProviderToken(Refusal::Replayed),
+            IdentityError::Unknown => Self::NotFound("No such identity"),
+            IdentityError::AccountExists => Self::AccountExists,
+            IdentityError::Taken => Self::IdentityTaken,
+            IdentityError::LastCredential => Self::LastCredential,
+        }
+    }
+}
+
+#[cfg(feature = "service")]
 impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         match error {
@@ -47,6 +62,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::Conflict(conflict) => Self::Conflict(conflict),
             ServiceError::Field(error) => Self::field(error),
             ServiceError::Denied(denial) => denial.into(),
+            ServiceError::Identity(error) => error.into(),
         }
     }
 }

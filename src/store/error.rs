@@ -1,6 +1,6 @@
 //! What can go wrong with the store.
 
-use crate::domain::{Conflict, Denial, PolicyError};
+use crate::domain::{Conflict, Denial, IdentityError, PolicyError};
 
 /// Why the store did not do what was asked. Absence is no error: `Ok(None)`.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,9 @@ pub enum StoreError {
     /// A rule forbids the change.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// An account at a provider signs nobody in, or is not linked or unlinked.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 /// Why a database can't be used at all: the start stops.
@@ -79,6 +82,9 @@ impl From<diesel::result::Error> for StoreError {
             }
             if what.contains("email_key") {
                 return Self::EmailTaken;
+            }
+            if what.contains("oauth_identities") {
+                return IdentityError::Taken.into();
             }
         }
         match error {

@@ -17,8 +17,11 @@ mod clocks;
 mod connect;
 mod error;
 mod feed;
+mod identities;
+mod identity_statements;
 mod kept;
 mod migrate;
+mod oauth_flows;
 mod old_records;
 mod partitions;
 mod ping;
@@ -48,6 +51,8 @@ pub use audit_sink::{AuditError, AuditSink};
 pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
+pub use identities::{IdentityOrigin, OnceToken, ProviderSignIn, ProviderUser};
+pub use oauth_flows::{OauthCode, OauthFlow};
 pub use old_records::{LastOf, OldPart};
 pub use recorded::{BeginRecords, NewRecords};
 pub use retention::{AuditSweeper, Swept};
@@ -55,8 +60,8 @@ pub use settings::{Database, StoreSettings};
 
 use crate::domain::audit::AuditRecord;
 use crate::domain::{
-    Email, FullName, PolicyChange, PolicyEffect, PolicyError, RoleName, SessionId, Timestamp, TokenHash, UserId,
-    Username,
+    Email, FullName, IdentityId, PolicyChange, PolicyEffect, PolicyError, RoleName, SessionId, Timestamp, TokenHash,
+    UserId, Username,
 };
 use pool::Pools;
 
@@ -78,6 +83,8 @@ pub struct NewUser {
     pub username: Username,
     /// Its address, if there is one.
     pub email: Option<Email>,
+    /// Whether somebody has seen that the address is its owner's.
+    pub is_email_verified: bool,
     /// Its owner's name, if given.
     pub full_name: Option<FullName>,
     /// A bcrypt hash; none where a provider signs in.
@@ -120,9 +127,18 @@ pub struct NewSession {
     pub ip_address: Option<String>,
     /// With what.
     pub user_agent: Option<String>,
-    /// The password hash that the sign-in was checked against. If the user's
-    /// is another one by now, or the user is deactivated, no session is made.
-    pub checked_hash: SecretString,
+    /// What let the user in. If it is theirs no more, or the user is
+    /// deactivated, no session is made.
+    pub checked: Checked,
+}
+
+/// What a sign-in was checked against.
+#[derive(Debug, Clone)]
+pub enum Checked {
+    /// This password hash.
+    Password(SecretString),
+    /// This account at a provider.
+    Identity(IdentityId),
 }
 
 /// What it took to make roles and permissions what was wanted.

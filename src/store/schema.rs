@@ -185,4 +185,71 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(users, user_roles, refresh_tokens, roles, role_permissions, permissions);
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Instant};
+
+    oauth_identities (id) {
+        id -> Id,
+        user_id -> Id,
+        provider -> Text,
+        issuer -> Text,
+        subject -> Text,
+        email -> Nullable<Text>,
+        linked_at -> Instant,
+        last_login_at -> Nullable<Instant>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Instant;
+
+    oauth_used_tokens (digest) {
+        digest -> Binary,
+        expires_at -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Instant;
+
+    oauth_flows (state_hash) {
+        state_hash -> Binary,
+        browser_hash -> Binary,
+        provider -> Text,
+        okta_domain -> Nullable<Text>,
+        redirect_uri -> Text,
+        page_state -> Nullable<Text>,
+        code_challenge -> Text,
+        expires_at -> Instant,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Instant;
+
+    oauth_codes (code_hash) {
+        code_hash -> Binary,
+        code_challenge -> Text,
+        provider -> Text,
+        issuer -> Text,
+        subject -> Text,
+        email -> Nullable<Text>,
+        full_name -> Nullable<Text>,
+        username_hint -> Nullable<Text>,
+        expires_at -> Instant,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    users,
+    user_roles,
+    refresh_tokens,
+    roles,
+    role_permissions,
+    permissions,
+    oauth_identities
+);

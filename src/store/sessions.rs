@@ -1,17 +1,19 @@
 //! Sessions: one row each, with the hashes of the present refresh token and its parent.
 
-use secrecy::ExposeSecret;
-
 use super::change::Statements;
 use super::pool::{read, transaction};
 use super::row_locks::RowLocks;
 use super::session_statements::SessionStatements;
-use super::{NewSession, Store, StoreResult};
+use super::{Checked, NewSession, Store, StoreResult};
 use crate::domain::{Page, Rotation, Session, SessionEnd, SessionId, Slice, Timestamp, TokenHash, UserId};
 
 async fn create<C: Statements>(conn: &mut C, new: &NewSession) -> StoreResult<bool> {
+    // A provider's account is unlinked under the same lock, and its row comes after the user's.
+    if matches!(new.checked, Checked::Identity(_)) {
+        conn.lock_user(new.user_id).await?;
+    }
     // The row's lock makes a change of password, which ends all sessions, wait or win.
-    if !conn.note_login(new.user_id, new.checked_hash.expose_secret().to_owned(), new.created_at).await? {
+    if !conn.note_login(new.user_id, new.checked.clone(), new.created_at).await? {
         return Ok(false);
     }
     conn.insert_session(new).await?;

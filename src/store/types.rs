@@ -11,7 +11,7 @@ use diesel::sql_types::{BigInt, Binary, SqlType};
 use diesel::sqlite::{Sqlite, SqliteValue};
 use uuid::Uuid;
 
-use crate::domain::{RecordId, SessionId, Timestamp, UserId, WriterId};
+use crate::domain::{IdentityId, RecordId, SessionId, Timestamp, UserId, WriterId};
 
 /// `uuid` on PostgreSQL, a blob of 16 bytes on SQLite.
 #[derive(Debug, Clone, Copy, SqlType, QueryId)]
@@ -49,7 +49,7 @@ macro_rules! id_of {
     )*};
 }
 
-id_of!(UserId, SessionId, RecordId, WriterId);
+id_of!(UserId, SessionId, IdentityId, RecordId, WriterId);
 
 impl From<Timestamp> for DbTime {
     fn from(time: Timestamp) -> Self {

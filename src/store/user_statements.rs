@@ -2,10 +2,11 @@
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use secrecy::ExposeSecret;
 
-use super::Credentials;
-use super::schema::{user_roles, users};
+use super::schema::{oauth_identities, user_roles, users};
 use super::types::{DbId, DbTime};
+use super::{Checked, Credentials};
 use crate::domain::{Page, RoleName, Timestamp, User, UserFilter, UserId};
 
 #[derive(Queryable, Selectable)]
@@ -70,6 +71,7 @@ pub(super) struct UserInsert {
     pub(super) username_key: String,
     pub(super) email: Option<String>,
     pub(super) email_key: Option<String>,
+    pub(super) email_verified: bool,
     pub(super) full_name: Option<String>,
     pub(super) password_hash: Option<String>,
     pub(super) is_superuser: bool,
@@ -113,7 +115,7 @@ pub(super) trait UserStatements: Send {
     fn note_login(
         &mut self,
         id: UserId,
-        checked: String,
+        checked: Checked,
         now: Timestamp,
     ) -> impl Future<Output = QueryResult<bool>> + Send;
     fn delete_user(&mut self, id: UserId) -> impl Future<Output = QueryResult<usize>> + Send;
@@ -244,13 +246,25 @@ macro_rules! user_statements {
                     .map(drop)
             }
 
-            async fn note_login(&mut self, id: UserId, checked: String, now: Timestamp) -> QueryResult<bool> {
-                let changed = diesel::update(
-                    users::table.find(DbId::from(id)).filter(users::password_hash.eq(checked)).filter(users::is_active),
-                )
-                .set(users::last_login_at.eq(DbTime::from(now)))
-                .execute(self)
-                .await?;
+            async fn note_login(&mut self, id: UserId, checked: Checked, now: Timestamp) -> QueryResult<bool> {
+                let active = users::table.find(DbId::from(id)).filter(users::is_active);
+                let login = users::last_login_at.eq(DbTime::from(now));
+                let changed = match checked {
+                    Checked::Password(hash) => {
+                        let same = active.filter(users::password_hash.eq(hash.expose_secret().to_owned()));
+                        diesel::update(same).set(login).execute(self).await?
+                    }
+                    Checked::Identity(identity) => {
+                        let linked = oauth_identities::table
+                            .find(DbId::from(identity))
+                            .filter(oauth_identities::user_id.eq(DbId::from(id)));
+                        let noted = diesel::update(linked)
+                            .set(oauth_identities::last_login_at.eq(DbTime::from(now)))
+                            .execute(self)
+                            .await?;
+                        if noted == 0 { 0 } else { diesel::update(active).set(login).execute(self).await? }
+                    }
+                };
                 Ok(changed == 1)
             }
 
@@ -260,7 +274,9 @@ macro_rules! user_statements {
 
             async fn administrators(&mut self, bringing_admin: &[RoleName]) -> QueryResult<(bool, bool)> {
                 let bringing: Vec<String> = bringing_admin.iter().map(ToString::to_string).collect();
-                let able = users::table.filter(users::is_active).filter(users::password_hash.is_not_null());
+                let identities = oauth_identities::table.filter(oauth_identities::user_id.eq(users::id));
+                let can_sign_in = users::password_hash.is_not_null().or(diesel::dsl::exists(identities));
+                let able = users::table.filter(users::is_active).filter(can_sign_in);
                 let superuser = diesel::dsl::exists(able.filter(users::is_superuser));
                 let admin = diesel::dsl::exists(able.filter(users::is_superuser.or(diesel::dsl::exists(
                     user_roles::table

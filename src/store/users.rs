@@ -20,6 +20,7 @@ fn insert_of(new: &NewUser) -> UserInsert {
         username_key: new.username.key(),
         email: new.email.as_ref().map(|email| email.as_str().to_owned()),
         email_key: new.email.as_ref().map(|email| email.key().to_owned()),
+        email_verified: new.email.is_some() && new.is_email_verified,
         full_name: new.full_name.as_ref().map(|name| name.as_str().to_owned()),
         password_hash: new.password_hash.as_ref().map(|hash| hash.expose_secret().to_owned()),
         is_superuser: new.is_superuser,
@@ -28,7 +29,7 @@ fn insert_of(new: &NewUser) -> UserInsert {
     }
 }
 
-async fn create<C: Statements>(conn: &mut C, new: &NewUser, by: Option<UserId>) -> StoreResult<User> {
+pub(super) async fn create<C: Statements>(conn: &mut C, new: &NewUser, by: Option<UserId>) -> StoreResult<User> {
     conn.insert_user(insert_of(new)).await?;
     for role in &new.roles {
         if !conn.has_role_named(role).await? {

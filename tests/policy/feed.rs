@@ -72,6 +72,7 @@ async fn two_sessions(store: &Store) -> [SessionId; 2] {
         id,
         username: Username::parse("johndoe").unwrap(),
         email: None,
+        is_email_verified: false,
         full_name: None,
         password_hash: Some(hash.clone().into()),
         is_superuser: false,
@@ -89,7 +90,7 @@ async fn two_sessions(store: &Store) -> [SessionId; 2] {
             expires_at: now.plus(Duration::from_secs(3600)),
             ip_address: None,
             user_agent: None,
-            checked_hash: hash.clone().into(),
+            checked: Checked::Password(hash.clone().into()),
         };
         assert!(store.create_session(new).await.unwrap());
     }
