@@ -573,7 +573,7 @@ async fn a_refusal_reaches_the_client() {
     let _slot = slot().await;
     let Scene { backend, gateways, jane, john, .. } = &scene().await;
     for gateway in gateways {
-        let forged = Account { access: john.forge().signed_with(&"x".repeat(64)).token(), ..john.clone() };
+        let forged = Account { access: john.forge().signed_with("x".repeat(64)).token(), ..john.clone() };
         for (who, target, status, code) in [
             (None, "/api/reports", 401, "not_authenticated"),
             (None, "/api/projects", 401, "not_authenticated"),

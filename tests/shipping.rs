@@ -166,7 +166,7 @@ async fn every_record_is_shipped_once_over_restarts_and_segments() {
     let segments = segments.filter(|file| file.path().extension().is_some_and(|ending| ending == "ndjson")).count();
     assert!(segments >= 4, "{segments} segments: none has ended by its size");
     eventually("all lines have come", Duration::from_secs(30), || async {
-        collector.lines().len() >= journaled(&journal).values().sum()
+        collector.lines().len() >= journaled(&journal).values().sum::<usize>()
     })
     .await;
     shipper.terminate().await;

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "other suites use the rest")]
+#[expect(dead_code, reason = "other suites use the rest")]
 mod support;
 
 mod admin_audit;
@@ -30,6 +30,7 @@ mod audit_retention;
 mod bad_input;
 mod command_line;
 mod configuration;
+mod cookies;
 mod cors;
 mod endpoints;
 mod environment;
@@ -43,11 +44,24 @@ mod login;
 mod logout;
 mod many_sessions;
 mod nulls;
+mod oauth_accounts;
+mod oauth_browser;
+mod oauth_browser_lies;
+mod oauth_google;
+mod oauth_identities;
+mod oauth_keys;
+mod oauth_lies;
+mod oauth_login;
+mod oauth_microsoft;
+mod oauth_okta;
+mod oauth_outage;
+mod oauth_requests;
 mod outage;
 mod pages;
 mod passwords;
 mod permissions;
 mod profile;
+mod provider;
 mod proxies;
 mod public;
 mod readme;

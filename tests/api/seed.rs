@@ -76,7 +76,7 @@ on_both_databases! {
         }
         let docs = app.get("/docs").send().await;
         assert!(docs.status == 200 || (docs.status / 100 == 3), "{}", docs.status);
-        for path in ["/auth/login", "/auth/register", "/auth/refresh"] {
+        for path in ["/auth/login", "/auth/register", "/auth/refresh", "/auth/oauth/login"] {
             // Not asked who is there, but told what is missing.
             app.post(path).json(&json!({})).send().await.invalid(&[]);
         }

@@ -218,6 +218,20 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// What is known from the tokens of a sign-in alone.
+    pub(crate) fn of(tokens: &Value) -> Self {
+        let access = tokens["access_token"].as_str().expect("an access token").to_owned();
+        let claims = claims(&access);
+        Self {
+            id: claims["sub"].as_str().expect("a user").to_owned(),
+            username: claims["username"].as_str().expect("a name").to_owned(),
+            email: String::new(),
+            password: String::new(),
+            access,
+            refresh: tokens["refresh_token"].as_str().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// The id of its session, from its access token.
     pub(crate) fn session(&self) -> String {
         claims(&self.access)["sid"].as_str().expect("a session").to_owned()
@@ -309,14 +323,12 @@ impl TestApp {
 
     pub(crate) async fn login(&self, name: &str, password: &str) -> Account {
         let tokens = self.try_login(name, password).await.expect(200).json();
-        let access = tokens["access_token"].as_str().expect("an access token").to_owned();
+        assert!(tokens["refresh_token"].is_string(), "no refresh token");
         Account {
-            id: claims(&access)["sub"].as_str().expect("a user").to_owned(),
             username: name.to_owned(),
             email: format!("{name}@example.com"),
             password: password.to_owned(),
-            access,
-            refresh: tokens["refresh_token"].as_str().expect("a refresh token").to_owned(),
+            ..Account::of(&tokens)
         }
     }
 

@@ -6,10 +6,13 @@
 
 mod admin;
 mod app;
+pub(crate) mod browser;
 mod cluster;
 mod database;
 mod http;
+mod oauth;
 mod postgres;
+pub(crate) mod provider;
 pub(crate) mod raw;
 mod tokens;
 
@@ -17,6 +20,7 @@ pub(crate) use admin::NOBODY;
 pub(crate) use app::{Account, Exit, Launch, TestApp, has_token};
 pub(crate) use database::{Backend, Database};
 pub(crate) use http::{Answer, Call, assert_millisecond_time, assert_uuid_v7, field_codes, items, names};
+pub(crate) use oauth::parameter;
 pub(crate) use tokens::{Forge, SECRET, base64url, claims, now};
 
 use std::future::Future;

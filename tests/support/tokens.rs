@@ -3,6 +3,8 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
+use super::provider::Key;
+
 /// The `JWT_SECRET_KEY` of every app under test: long enough for HS512.
 pub(crate) const SECRET: &str = "0f6b1c9a-black-box-tests-sign-with-this-key-and-no-other-0f6b1c9a";
 
@@ -19,6 +21,7 @@ pub(crate) fn claims(token: &str) -> Value {
 }
 
 /// A forged token: the claims of a good one, to be bent one at a time.
+#[derive(Clone)]
 pub(crate) struct Forge {
     claims: Value,
     header: Header,
@@ -49,12 +52,25 @@ impl Forge {
     }
 
     /// Signs with another secret.
-    pub(crate) fn signed_with(mut self, secret: &str) -> Self {
-        self.key = EncodingKey::from_secret(secret.as_bytes());
+    pub(crate) fn signed_with(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.key = EncodingKey::from_secret(secret.as_ref());
         self
     }
 
-    /// Signs by another algorithm of the HMAC family, with the same secret.
+    /// Signs with a key pair, by its algorithm and under its name.
+    pub(crate) fn key(mut self, key: &Key) -> Self {
+        self.header.alg = key.algorithm;
+        self.key = key.private.clone();
+        self.kid(key.kid)
+    }
+
+    /// Names another key than the one that signs.
+    pub(crate) fn kid(mut self, kid: &str) -> Self {
+        self.header.kid = Some(kid.to_owned());
+        self
+    }
+
+    /// Signs by another algorithm of the same family, with the same key.
     pub(crate) fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.header.alg = algorithm;
         self
