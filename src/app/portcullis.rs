@@ -178,7 +178,7 @@ impl Portcullis {
             installation,
             Arc::clone(&clock),
             retention,
-            audit.metrics().removed.clone(),
+            audit.metrics().clone(),
             &arbiter.handle(),
             &lifecycle,
         );

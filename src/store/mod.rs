@@ -48,7 +48,7 @@ pub use audit_sink::{AuditError, AuditSink};
 pub use checkpoints::KeptCheckpoint;
 pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
-pub use old_records::{LastOf, OldPart};
+pub use old_records::OldPart;
 pub use recorded::{BeginRecords, NewRecords};
 pub use retention::{AuditSweeper, Swept};
 pub use settings::{Database, StoreSettings};
