@@ -132,6 +132,8 @@ pub struct AuditMetrics {
     pub journal_bytes: IntGauge,
     /// `portcullis_audit_removed_total`: records that retention removed.
     pub removed: IntCounter,
+    /// `portcullis_audit_retention_refused`: 1 while an old record does not hold, so that none is removed.
+    pub retention_refused: IntGauge,
 }
 
 impl AuditMetrics {
@@ -168,6 +170,11 @@ impl AuditMetrics {
             lost: counter(registry, "audit_lost_total", "Answers without an audit record")?,
             journal_bytes: gauge(registry, "audit_journal_bytes", "Bytes in the audit journal's segments")?,
             removed: counter(registry, "audit_removed_total", "Audit records that were removed for their age")?,
+            retention_refused: gauge(
+                registry,
+                "audit_retention_refused",
+                "1 while an old audit record does not hold, so that none is removed",
+            )?,
         })
     }
 }

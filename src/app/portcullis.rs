@@ -179,7 +179,7 @@ impl Portcullis {
             installation,
             Arc::clone(&clock),
             retention,
-            audit.metrics().removed.clone(),
+            audit.metrics().clone(),
             &arbiter.handle(),
             &lifecycle,
         );
