@@ -62,12 +62,13 @@ pub(super) fn read(request: &HttpRequest, settings: &ApiSettings) -> Result<Opti
 /// By what browsers say of the page that asks, and pages can't change (Fetch Metadata, and RFC 6454 §7).
 fn is_of_allowed_page(request: &HttpRequest, settings: &ApiSettings) -> bool {
     let text = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
-    if text("sec-fetch-site") == Some("same-origin") {
-        return true;
+    match text(header::ORIGIN.as_str()) {
+        Some(origin) => {
+            own_origin(request, settings) == origin || settings.allowed_origins.iter().any(|allowed| allowed == origin)
+        }
+        // Browsers that send none say so otherwise.
+        None => text("sec-fetch-site") == Some("same-origin"),
     }
-    text(header::ORIGIN.as_str()).is_some_and(|origin| {
-        own_origin(request, settings) == origin || settings.allowed_origins.iter().any(|allowed| allowed == origin)
-    })
 }
 
 /// This service's own; where nobody has said which, and the port was free to be any, where it listens.
