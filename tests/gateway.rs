@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
+use support::port::Port;
 use support::raw::raw_on;
 use support::{Account, Answer, Database, TestApp, slot};
 
@@ -283,23 +284,6 @@ impl Drop for Gateway {
             let log = std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default();
             eprintln!("--- what {:?} wrote ---\n{log}---", self.kind);
         }
-    }
-}
-
-/// A port for a program that must be told one. It is bound here without listening, so that nobody else is given it;
-/// a server with `SO_REUSEADDR`, which all of these set, may listen there all the same.
-struct Port(TcpSocket);
-
-impl Port {
-    fn reserve() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        Self(socket)
-    }
-
-    fn number(&self) -> u16 {
-        self.0.local_addr().unwrap().port()
     }
 }
 

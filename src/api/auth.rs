@@ -212,7 +212,7 @@ fn login_result<T>(result: &Result<T, ServiceError>) -> &'static str {
 /// **Permissions**: none; the refresh token says who it is.
 #[utoipa::path(post, path = "/auth/refresh", tag = "Authentication", request_body = Option<RefreshRequest>,
     responses((status = 200, description = "A pair of tokens", body = TokenResponse),
-        (status = 401, description = "`token_invalid`, `token_expired`, `token_revoked`"),
+        (status = 401, description = "`token_invalid`, `token_expired`, `token_revoked`; `not_authenticated` with neither body nor cookie"),
         (status = 403, description = "`origin_not_allowed`: the cookie was sent by another site's page")))]
 async fn refresh(
     request: HttpRequest,

@@ -194,13 +194,13 @@ fn fault_of(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError
 }
 
 impl<T> OptionalJson<T> {
-    /// What is wrong where a field had to be there after all.
+    /// What is wrong where a credential had to be there after all; a page whose cookie is gone sends no body at all.
     pub(super) fn missing(&self, request: &HttpRequest, field: &str) -> ApiError {
-        let is_json = content_type(request) == "application/json";
-        match &self.0 {
-            Some(_) => ApiError::field(FieldError::new(field, FieldCode::Required, "Field required")),
-            None if is_json => ApiError::MalformedJson("The body is not JSON at line 1, column 0".into()),
-            None => ApiError::UnsupportedMediaType("application/json"),
+        match (&self.0, content_type(request).as_str()) {
+            (Some(_), _) => ApiError::field(FieldError::new(field, FieldCode::Required, "Field required")),
+            (None, "application/json") => ApiError::MalformedJson("The body is not JSON at line 1, column 0".into()),
+            (None, "") => ApiError::NotAuthenticated,
+            (None, _) => ApiError::UnsupportedMediaType("application/json"),
         }
     }
 }

@@ -11,6 +11,7 @@ mod cluster;
 mod database;
 mod http;
 mod oauth;
+pub(crate) mod port;
 mod postgres;
 pub(crate) mod provider;
 pub(crate) mod raw;
