@@ -202,10 +202,11 @@ async fn somebody_signs_in_at_a_browser() {
     let mut provider = tools.script("provider.mjs");
     provider.env("PUBLIC_URL", &service).env("PORT", "0");
     let mut provider = Program::start("provider", &mut provider, home.path());
-    let settings: BTreeMap<String, String> = serde_json::from_str(&provider.first_line()).unwrap();
+    let settings = provider.first_line();
+    let settings: BTreeMap<&str, &str> = settings.split(' ').map(|setting| setting.split_once('=').unwrap()).collect();
     let mut launch = Database::sqlite().app();
     for (name, value) in &settings {
-        launch = launch.env(name, value);
+        launch = launch.env(name, *value);
     }
     let launch = launch.env("PORT", &port.number().to_string()).env("PUBLIC_URL", &service);
     let launch = launch.env("CORS_ALLOWED_ORIGINS", &origin);
@@ -214,7 +215,7 @@ async fn somebody_signs_in_at_a_browser() {
 
     let pictures = tools.scripts.join("pictures");
     let mut walk = tools.script("walk.mjs");
-    walk.env("PAGE", format!("{origin}/")).env("SERVICE", &service).env("PROVIDER", &settings["OAUTH_OKTA_BASE_URL"]);
+    walk.env("PAGE", format!("{origin}/")).env("SERVICE", &service).env("PROVIDER", settings["OAUTH_OKTA_BASE_URL"]);
     // What the browser writes goes with the test.
     walk.env("CHROMIUM", &tools.chromium).env("SCREENSHOTS", &pictures).env("TMPDIR", home.path());
     let mut walk = Program::start("walk", &mut walk, home.path());
@@ -226,7 +227,7 @@ async fn somebody_signs_in_at_a_browser() {
         said(&app, "OAUTH_AUTHORIZE", &["/metadata/provider", "/response_status"]).await,
         lines(["google 302", "microsoft 302", "okta 302"])
     );
-    let base = &settings["OAUTH_OKTA_BASE_URL"];
+    let base = settings["OAUTH_OKTA_BASE_URL"];
     let okta = format!("okta {base}/oauth2/default");
     let google = format!("google {base}/google");
     let microsoft = format!("microsoft {base}/{}/v2.0", settings["OAUTH_MICROSOFT_TENANTS"]);

@@ -1,7 +1,7 @@
 // Three OpenID providers on one port, by npm's oidc-provider: it stands where Google, Microsoft and Okta would, with
 // their issuers' shape and their own claims. Any name and any password sign in.
 //
-// PUBLIC_URL is the service's; PORT is free to be any. Prints, as JSON, the service's variables that name it, and
+// PUBLIC_URL is the service's; PORT is free to be any. Prints the service's variables that name it, in one line, and
 // ends when its standard input does.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -76,7 +76,7 @@ server.on('request', (request, response) => {
 });
 
 const { google, microsoft, okta } = Object.fromEntries(providers.map(({ kind, client }) => [kind, client]));
-console.log(JSON.stringify({
+const settings = {
   OAUTH_GOOGLE_ISSUER: base + kinds.google.path,
   OAUTH_GOOGLE_CLIENT_ID: google.client_id,
   OAUTH_GOOGLE_CLIENT_SECRET: google.client_secret,
@@ -88,5 +88,6 @@ console.log(JSON.stringify({
   OAUTH_OKTA_BASE_URL: base,
   OAUTH_OKTA_CLIENT_ID: okta.client_id,
   OAUTH_OKTA_CLIENT_SECRET: okta.client_secret,
-}));
+};
+console.log(Object.entries(settings).map((setting) => setting.join('=')).join(' '));
 process.stdin.on('end', () => process.exit(0)).resume();
