@@ -4,7 +4,7 @@
 //! # The way a request goes
 //!
 //! ```text
-//! client -> api (HTTP only) -> guard (who is it, may they) -> actors (handles) -> store (SQL)
+//! client -> api (HTTP only) -> guard (who is it, may they) -> actors (handles) -> store (SQL), oidc (providers)
 //!              \__ recorder: every request, one audit record, in the journal before the answer leaves
 //! ```
 //!

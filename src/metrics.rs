@@ -9,6 +9,8 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Int
 pub struct Metrics {
     /// `portcullis_logins_total{result}`: `success`, `denied`, `error`.
     pub logins: IntCounterVec,
+    /// `portcullis_oauth_logins_total{provider,result}`: `success`, a refusal's reason or a problem's code.
+    pub oauth_logins: IntCounterVec,
     /// `portcullis_tokens_issued_total{use}`: `access`, `refresh`.
     pub tokens_issued: IntCounterVec,
     /// `portcullis_tokens_refused_total{reason}`: `expired`, `revoked`, `invalid`, `reused`, `missing`.
@@ -40,6 +42,13 @@ impl Metrics {
                 "Sign-ins by result",
                 "result",
                 &["success", "denied", "error"],
+            )?,
+            oauth_logins: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("portcullis_oauth_logins_total", "Sign-ins by providers, by provider and result"),
+                    &["provider", "result"],
+                ),
             )?,
             tokens_issued: counters(
                 registry,
@@ -123,6 +132,8 @@ pub struct AuditMetrics {
     pub journal_bytes: IntGauge,
     /// `portcullis_audit_removed_total`: records that retention removed.
     pub removed: IntCounter,
+    /// `portcullis_audit_retention_refused`: 1 while an old record does not hold, so that none is removed.
+    pub retention_refused: IntGauge,
 }
 
 impl AuditMetrics {
@@ -159,6 +170,11 @@ impl AuditMetrics {
             lost: counter(registry, "audit_lost_total", "Answers without an audit record")?,
             journal_bytes: gauge(registry, "audit_journal_bytes", "Bytes in the audit journal's segments")?,
             removed: counter(registry, "audit_removed_total", "Audit records that were removed for their age")?,
+            retention_refused: gauge(
+                registry,
+                "audit_retention_refused",
+                "1 while an old audit record does not hold, so that none is removed",
+            )?,
         })
     }
 }

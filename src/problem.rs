@@ -165,6 +165,14 @@ impl ApiError {
         self.status_and_code().0
     }
 
+    /// Why a sign-in provider's token was refused; stable.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidProviderToken(refusal) => Some(refusal.as_str()),
+            _ => None,
+        }
+    }
+
     /// The cause, for the log alone.
     pub fn cause(&self) -> Option<&str> {
         match self {
@@ -186,7 +194,7 @@ impl ApiError {
             Self::RoleRequired(role) => format!("Role required: {role}"),
             Self::AnyRequired(names) => format!("Permission required: {}", names.join(" or ")),
             Self::RegistrationDisabled => "Registration is disabled".into(),
-            Self::InvalidProviderToken(refusal) => refusal.to_string(),
+            Self::InvalidProviderToken(refusal) => refusal.message().into(),
             Self::AccountDisabled => "This account is disabled".into(),
             Self::AccountExists => {
                 "An account with this email exists: sign in there and link this provider account to it".into()
@@ -233,10 +241,7 @@ impl ApiError {
             detail: self.detail(),
             code,
             request_id,
-            reason: match self {
-                Self::InvalidProviderToken(refusal) => Some(refusal.as_str()),
-                _ => None,
-            },
+            reason: self.reason(),
             errors: match self {
                 Self::Validation(errors) => errors,
                 _ => &[],

@@ -1,6 +1,7 @@
 //! What the handles answer when they do not do what was asked.
 
 use crate::domain::{Conflict, Denial, IdentityError};
+use crate::oidc::OidcError;
 use crate::store::StoreError;
 use crate::verifier::TokenError;
 
@@ -57,6 +58,21 @@ pub enum ServiceError {
     /// An account at a provider signs nobody in, or is not linked or unlinked.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// What was brought from a provider says nothing about anybody.
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
+    /// The provider ended a sign-in, with this error (RFC 6749 §4.1.2.1).
+    #[error("the provider ended the sign-in")]
+    ProviderError(String),
+    /// A page that `OAUTH_REDIRECT_ALLOWLIST` does not name.
+    #[error("the page is not of the allow-list")]
+    RedirectNotAllowed,
+    /// A sign-in that this browser has not begun, or that is over.
+    #[error("no such sign-in")]
+    InvalidState,
+    /// A page's code that is over or used, or a verifier that does not fit it.
+    #[error("no such code")]
+    InvalidGrant,
 }
 
 impl From<StoreError> for ServiceError {

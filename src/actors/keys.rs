@@ -5,6 +5,8 @@
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use aws_lc_rs::{digest, hkdf, hmac};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken as jwt;
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use secrecy::{ExposeSecret, SecretString};
@@ -37,6 +39,7 @@ pub struct Keys {
     refresh_signer: jwt::EncodingKey,
     refresh_verifiers: Vec<Verifier>,
     successor_key: hmac::Key,
+    flow_key: hmac::Key,
     published: JwkSet,
     fingerprint: [u8; 32],
     previous_fingerprint: Option<[u8; 32]>,
@@ -103,6 +106,7 @@ impl Keys {
             refresh_signer: jwt::EncodingKey::from_secret(&derive(&settings.secret, b"refresh token")),
             refresh_verifiers,
             successor_key: hmac::Key::new(hmac::HMAC_SHA256, &derive(&settings.secret, b"refresh successor")),
+            flow_key: hmac::Key::new(hmac::HMAC_SHA256, &derive(&settings.secret, b"sign-in by browser")),
             published,
             fingerprint: derive(&settings.secret, b"fingerprint"),
             previous_fingerprint: settings.previous_secret.as_ref().map(|secret| derive(secret, b"fingerprint")),
@@ -170,6 +174,16 @@ impl Keys {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&tag.as_ref()[..16]);
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
+    /// A secret of one sign-in by a browser, as 43 characters of base64url: computed from its state, not stored,
+    /// and the same on every instance.
+    pub(super) fn flow_secret(&self, purpose: &[u8], state: &str) -> String {
+        let mut context = hmac::Context::with_key(&self.flow_key);
+        context.update(purpose);
+        context.update(b"\0");
+        context.update(state.as_bytes());
+        URL_SAFE_NO_PAD.encode(context.sign())
     }
 }
 

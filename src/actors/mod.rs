@@ -6,11 +6,13 @@
 
 mod accounts;
 mod audit;
+mod browser_flow;
 mod checkpoints;
 mod copier;
 mod error;
 mod feed;
 mod freshness;
+mod identities;
 mod keys;
 mod loads;
 mod password;
@@ -24,12 +26,16 @@ mod token;
 mod vital;
 
 pub use crate::journal::{Begun, JournalError, WorkerJournal};
+pub use crate::oidc::{Credential, OidcError, ProviderToken, Verified};
+pub use crate::store::IdentityOrigin;
 pub use crate::verifier::TokenError;
 pub use accounts::{Accounts, NewAccount, is_well_formed_name};
 pub use audit::Audit;
+pub use browser_flow::{Callback, CallbackEnd, FlowRequest, is_random_text, random_text};
 pub use error::{ServiceError, ServiceResult};
 pub use feed::Feed;
 pub use freshness::Freshness;
+pub use identities::{Client, Identities, IdentitySettings, ProviderSession};
 pub use keys::{KeyError, Keys};
 pub use password::Passwords;
 pub use rbac::{GrantSource, Loading, Rbac};

@@ -1,14 +1,14 @@
 //! Retention: takes audit records away that are older than `AUDIT_RETENTION_DAYS`, in the background.
 //!
-//! Before anything is removed, a signed checkpoint says up to where, and where each writer's chain goes on:
-//! so the shortened log still proves that it is whole, however far the removal has come. Each instance looks
-//! now and then; one at a time is at it. Nothing here waits for a lock while others wait behind it.
+//! Before anything is removed, what is to go is followed record by record: where one does not hold, nothing goes.
+//! Then a signed checkpoint says up to where, and where each writer's chain goes on: so the shortened log still
+//! proves that it is whole, however far the removal has come. Each instance looks now and then; one at a time is
+//! at it. Nothing here waits for a lock while others wait behind it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use actix::ArbiterHandle;
-use prometheus::IntCounter;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -16,8 +16,9 @@ use super::vital::Lifecycle;
 use super::{RetentionSettings, ServiceError, ServiceResult};
 use crate::clock::SharedClock;
 use crate::domain::{RecordId, WriterId};
-use crate::proof::{Checkpoint, CheckpointKind, Head, Sealer};
-use crate::store::{AuditSweeper, LastOf, OldPart, Store, StoreResult, Swept};
+use crate::metrics::AuditMetrics;
+use crate::proof::{Check, Checkpoint, CheckpointKind, Finding, Head, Mac, Sealer};
+use crate::store::{AuditSweeper, OldPart, ScannedRow, Store, StoreError, StoreResult, Swept};
 
 /// The regular removal of old audit records.
 pub struct Retention {
@@ -30,10 +31,29 @@ struct Remover {
     installation: Uuid,
     clock: SharedClock,
     settings: RetentionSettings,
-    removed: IntCounter,
+    metrics: AuditMetrics,
     stopped: watch::Receiver<bool>,
     /// Partitions that can't be made: it is said once.
     left_out: HashSet<String>,
+    /// Why nothing is removed: it is said once.
+    refused: Option<Finding>,
+}
+
+/// Why old records are not removed.
+#[derive(Debug, thiserror::Error)]
+enum NotRemoved {
+    /// One of them does not hold.
+    #[error(transparent)]
+    Refused(#[from] Finding),
+    /// Something is away: the next run tries again.
+    #[error(transparent)]
+    Failed(#[from] ServiceError),
+}
+
+impl From<StoreError> for NotRemoved {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// What the newest checkpoint of removals says.
@@ -44,21 +64,17 @@ struct Stated {
 }
 
 impl Stated {
-    /// Takes on where the chains end among records that are to go; whether that says anything new.
-    fn take(&mut self, before: RecordId, last: &LastOf) -> bool {
+    /// Takes on how far the chains were followed; whether that says anything new.
+    fn take(&mut self, before: RecordId, reached: impl IntoIterator<Item = (WriterId, u64, Mac)>) -> bool {
         let mut is_new = self.removed_before.is_none_or(|stated| stated < before);
         // Never backwards: what was removed once stays so.
         self.removed_before = self.removed_before.max(Some(before));
-        for (writer_id, end) in &last.ends {
-            let head = Head { writer_id: *writer_id, seq: end.seq, hash: end.hash, written: end.seq };
-            match self.heads.entry(*writer_id) {
-                std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(head)),
-                std::collections::btree_map::Entry::Occupied(mut entry) if entry.get().seq < end.seq => {
-                    entry.insert(head);
-                }
-                std::collections::btree_map::Entry::Occupied(_) => continue,
+        for (writer_id, seq, hash) in reached {
+            let head = Head { writer_id, seq, hash, written: seq };
+            if self.heads.get(&writer_id).is_none_or(|stated| stated.seq < seq) {
+                self.heads.insert(writer_id, head);
+                is_new = true;
             }
-            is_new = true;
         }
         is_new
     }
@@ -66,6 +82,12 @@ impl Stated {
     fn ends(&self) -> HashMap<WriterId, u64> {
         self.heads.values().map(|head| (head.writer_id, head.seq)).collect()
     }
+}
+
+/// What was found of all that is to go.
+struct Followed {
+    check: Check,
+    rows: usize,
 }
 
 /// What a run came to.
@@ -104,14 +126,14 @@ impl Retention {
         installation: Uuid,
         clock: SharedClock,
         settings: RetentionSettings,
-        removed: IntCounter,
+        metrics: AuditMetrics,
         arbiter: &ArbiterHandle,
         lifecycle: &Lifecycle,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
         if settings.days > 0 || !store.has_log_apart() {
-            let left_out = HashSet::new();
-            let remover = Remover { store, sealer, installation, clock, settings, removed, stopped, left_out };
+            let (left_out, refused) = (HashSet::new(), None);
+            let remover = Remover { store, sealer, installation, clock, settings, metrics, stopped, left_out, refused };
             let vital = lifecycle.vital("retention");
             arbiter.spawn(async move {
                 let _vital = vital;
@@ -132,8 +154,12 @@ impl Remover {
         let mut pause = self.settings.first_run_after;
         while !self.is_stopped_within(pause).await {
             let mut sweeper = self.store.audit_sweeper();
-            if let Err(error) = self.look(&mut sweeper).await {
-                log::warn!("old audit records were not removed, the next run tries again: {error}");
+            match self.look(&mut sweeper).await {
+                Ok(()) => {}
+                Err(NotRemoved::Refused(finding)) => self.refuse(finding),
+                Err(NotRemoved::Failed(error)) => {
+                    log::warn!("old audit records were not removed, the next run tries again: {error}");
+                }
             }
             pause = self.settings.every;
         }
@@ -144,7 +170,17 @@ impl Remover {
         tokio::time::timeout(time, self.stopped.wait_for(|is_stopped| *is_stopped)).await.is_ok()
     }
 
-    async fn look(&mut self, sweeper: &mut AuditSweeper) -> ServiceResult<()> {
+    fn refuse(&mut self, finding: Finding) {
+        self.metrics.retention_refused.set(1);
+        if self.refused.as_ref() != Some(&finding) {
+            log::error!(
+                "old audit records are not removed, for one does not hold: {finding}; see `portcullis audit verify`"
+            );
+        }
+        self.refused = Some(finding);
+    }
+
+    async fn look(&mut self, sweeper: &mut AuditSweeper) -> Result<(), NotRemoved> {
         let ours = self.clock.now();
         let Some(theirs) = sweeper.begin(ours).await? else { return Ok(()) };
         // A clock that is ahead must not remove what is young.
@@ -175,23 +211,83 @@ impl Remover {
         done
     }
 
-    async fn remove(&mut self, sweeper: &mut AuditSweeper, before: RecordId, run: &mut Run) -> ServiceResult<()> {
-        let last = sweeper.last_before(before).await?;
-        let parts = sweeper.old_parts(before).await?;
-        if last.count == 0 && parts.is_empty() {
+    async fn remove(&mut self, sweeper: &mut AuditSweeper, before: RecordId, run: &mut Run) -> Result<(), NotRemoved> {
+        let mut stated = self.stated().await?;
+        let (left, old): (Vec<_>, Vec<_>) = sweeper.old_parts(before).await?.into_iter().partition(OldPart::is_left);
+        for part in left {
+            self.drop_part(sweeper, part, &stated, run).await?;
+        }
+        let Some(followed) = self.follow(sweeper, &stated, before).await? else { return Ok(()) };
+        self.refused = None;
+        self.metrics.retention_refused.set(0);
+        if followed.rows == 0 && old.is_empty() {
             return Ok(());
         }
-        let mut stated = self.stated().await?;
-        self.state(&mut stated, before, &last).await?;
-        for part in parts {
+        self.state(&mut stated, before, &followed.check).await?;
+        for part in old {
             let Some(part) = self.detach(sweeper, part).await? else { return Ok(()) };
-            // What came in while it was detached; from now on nothing does.
-            let last = sweeper.last_in(&part).await?;
-            self.state(&mut stated, before, &last).await?;
-            sweeper.drop_part(&part).await?;
-            run.parts += 1;
-            self.count(run, last.count);
+            self.drop_part(sweeper, part, &stated, run).await?;
         }
+        self.sweep(sweeper, before, &stated, run).await
+    }
+
+    /// Follows the chains through all that is to go, from where they were stated to go on, on the sweeper's own
+    /// connection; `None`, where the service stops before that.
+    async fn follow(
+        &mut self,
+        sweeper: &mut AuditSweeper,
+        stated: &Stated,
+        before: RecordId,
+    ) -> Result<Option<Followed>, NotRemoved> {
+        let mut check = Check::new(self.sealer.clone(), self.chain_ends().await?);
+        check.begin_after(stated.removed_before, stated.heads.values())?;
+        let (mut after, mut rows) = (None, 0);
+        loop {
+            let began = Instant::now();
+            let page = match sweeper.scan(after, before, self.settings.batch).await {
+                Err(StoreError::Unreadable(why)) => return Err(Finding::Unreadable { after, why }.into()),
+                page => page?,
+            };
+            let Some(last) = page.last().map(ScannedRow::id) else { break };
+            for row in &page {
+                check.take(&row.stored()?)?;
+            }
+            (after, rows) = (Some(last), rows + page.len());
+            if self.is_stopped_within(self.settings.pause.max(began.elapsed() * 2)).await {
+                return Ok(None);
+            }
+        }
+        check.settle(&self.chain_ends().await?)?;
+        Ok(Some(Followed { check, rows }))
+    }
+
+    async fn chain_ends(&self) -> StoreResult<HashMap<WriterId, (u64, Mac)>> {
+        let ends = self.store.chain_ends().await?;
+        Ok(ends.into_iter().map(|(writer, end)| (writer, (end.seq, end.hash))).collect())
+    }
+
+    /// Drops a detached partition. What was not followed goes back into the log: the next run looks at it.
+    async fn drop_part(
+        &self,
+        sweeper: &mut AuditSweeper,
+        part: OldPart,
+        stated: &Stated,
+        run: &mut Run,
+    ) -> StoreResult<()> {
+        let removed = sweeper.drop_part(&part, stated.ends()).await?;
+        run.parts += 1;
+        self.count(run, removed);
+        Ok(())
+    }
+
+    /// Removes in small deletes what was stated.
+    async fn sweep(
+        &mut self,
+        sweeper: &mut AuditSweeper,
+        before: RecordId,
+        stated: &Stated,
+        run: &mut Run,
+    ) -> Result<(), NotRemoved> {
         let (ends, mut swept) = (stated.ends(), Swept::default());
         loop {
             let (began, removed) = (Instant::now(), swept.removed);
@@ -206,7 +302,7 @@ impl Remover {
 
     fn count(&self, run: &mut Run, removed: u64) {
         run.removed += removed;
-        self.removed.inc_by(removed);
+        self.metrics.removed.inc_by(removed);
     }
 
     /// Detaches a partition, as soon as nobody reads it; `None`, where the service stops before that.
@@ -242,8 +338,8 @@ impl Remover {
     }
 
     /// Says, signed, what is about to be removed.
-    async fn state(&self, stated: &mut Stated, before: RecordId, last: &LastOf) -> ServiceResult<()> {
-        if !stated.take(before, last) {
+    async fn state(&self, stated: &mut Stated, before: RecordId, check: &Check) -> ServiceResult<()> {
+        if !stated.take(before, check.reached()) {
             return Ok(());
         }
         let signed = self.sealer.sign_checkpoint(Checkpoint {
@@ -262,12 +358,9 @@ impl Remover {
 mod tests {
     use super::*;
     use crate::domain::Timestamp;
-    use crate::proof::Mac;
-    use crate::store::ChainEnd;
 
-    fn last(ends: &[(WriterId, u64)]) -> LastOf {
-        let end = |seq: u64| ChainEnd { seq, hash: Mac([u8::try_from(seq).unwrap(); 32]) };
-        LastOf { ends: ends.iter().map(|(writer, seq)| (*writer, end(*seq))).collect(), count: 1 }
+    fn reached(ends: &[(WriterId, u64)]) -> Vec<(WriterId, u64, Mac)> {
+        ends.iter().map(|(writer, seq)| (*writer, *seq, Mac([u8::try_from(*seq).unwrap(); 32]))).collect()
     }
 
     #[test]
@@ -275,14 +368,14 @@ mod tests {
         let (one, other) = (WriterId::generate(), WriterId::generate());
         let day = |day: i64| RecordId::least_of(Timestamp::from_millis(day * 86_400_000));
         let mut stated = Stated::default();
-        assert!(stated.take(day(10), &last(&[(one, 5), (other, 3)])));
+        assert!(stated.take(day(10), reached(&[(one, 5), (other, 3)])));
         // Nothing new, as after a removal that was interrupted.
-        assert!(!stated.take(day(10), &last(&[(one, 5)])));
+        assert!(!stated.take(day(10), reached(&[(one, 5)])));
         // The first has no record between.
-        assert!(stated.take(day(11), &last(&[(other, 4)])));
+        assert!(stated.take(day(11), reached(&[(other, 4)])));
         assert_eq!(stated.ends(), HashMap::from([(one, 5), (other, 4)]));
         // Records are kept for longer from now on, and some came in late.
-        assert!(stated.take(day(2), &last(&[(one, 6), (other, 1)])));
+        assert!(stated.take(day(2), reached(&[(one, 6), (other, 1)])));
         assert_eq!(stated.removed_before, Some(day(11)));
         assert_eq!(stated.ends(), HashMap::from([(one, 6), (other, 4)]));
     }

@@ -75,9 +75,9 @@ pub struct RetentionSettings {
     pub first_run_after: Duration,
     /// The pause between a look and the next.
     pub every: Duration,
-    /// How many records one transaction deletes at most.
+    /// How many records are looked at in one go, and how many one transaction deletes at most.
     pub batch: u32,
-    /// The shortest pause after it.
+    /// The shortest pause after either.
     pub pause: Duration,
     /// How often a lock on the log is tried for, each time for a moment.
     pub lock_attempts: u32,

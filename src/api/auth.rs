@@ -121,7 +121,7 @@ async fn register(
 }
 
 /// A new user's role is `DEFAULT_ROLE`: that there is no such role is no fault of who registers.
-fn role_is_not_asked_for(error: ServiceError) -> ApiError {
+pub(super) fn role_is_not_asked_for(error: ServiceError) -> ApiError {
     match error {
         ServiceError::NoSuchRole => ApiError::Unavailable("DEFAULT_ROLE is no role any more".into()),
         other => other.into(),

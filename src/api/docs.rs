@@ -21,7 +21,7 @@ use utoipa::openapi::{Components, ContentBuilder, Ref, RefOr, ResponseBuilder, R
 
 use super::endpoint::{Endpoint, Needs};
 use super::query::MAX_AUDIT_OFFSET;
-use crate::domain::{Conflict, FieldCode, FieldError, MAX_LIMIT, Page, RoleName};
+use crate::domain::{Conflict, FieldCode, FieldError, MAX_LIMIT, Page, Provider, Refusal, RoleName};
 use crate::problem::{ApiError, Problem};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -42,6 +42,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         super::health::health, super::health::alive, super::health::ready, super::health::metrics, super::health::key_set,
         super::auth::register, super::auth::login, super::auth::refresh, super::auth::logout,
         super::profile::read, super::profile::update, super::profile::change_password,
+        super::oauth::login, super::oauth::exchange, super::oauth_browser::authorize, super::oauth_browser::callback,
+        super::identities::list, super::identities::link, super::identities::unlink,
         super::sessions::list, super::sessions::end, super::sessions::end_others,
         super::authz::verify, super::authz::verify_token, super::authz::check,
         super::users::list, super::users::find, super::users::create, super::users::update, super::users::delete,
@@ -190,6 +192,7 @@ fn bound(schema: &mut Object, name: &str, endpoint: &Endpoint) {
 const OPERATION_IDS: &[(&str, &str)] = &[
     ("GET /", "get_health"),
     ("DELETE /auth/sessions", "end_other_sessions"),
+    ("POST /auth/oauth/exchange", "oauth_exchange"),
     ("* /auth/verify/{path:.*}", "verify_token"),
     ("GET /admin/users/{id}/sessions", "list_user_sessions"),
     ("DELETE /admin/users/{id}/sessions", "end_user_sessions"),
@@ -290,15 +293,20 @@ fn errors() -> Vec<ApiError> {
     let role = |name: &str| RoleName::parse(name).ok();
     let errors = [
         Some(ApiError::MalformedJson("The body is not JSON at line 1, column 15".into())),
+        Some(ApiError::InvalidState),
+        Some(ApiError::InvalidGrant),
         Some(ApiError::NotAuthenticated),
         Some(ApiError::TokenExpired),
         Some(ApiError::TokenRevoked),
         Some(ApiError::TokenInvalid("Token is malformed")),
         Some(ApiError::InvalidCredentials),
+        Some(ApiError::InvalidProviderToken(Refusal::WrongAudience)),
         "projects:create".parse().ok().map(ApiError::PermissionRequired),
         role(RoleName::ADMIN).map(ApiError::RoleRequired),
         Some(ApiError::Escalation("Only who has a permission, with all that it covers, grants it")),
         Some(ApiError::RegistrationDisabled),
+        Some(ApiError::AccountDisabled),
+        Some(ApiError::OriginNotAllowed),
         Some(ApiError::WrongPassword),
         Some(ApiError::NotFound("Not found")),
         Some(ApiError::MethodNotAllowed(String::new())),
@@ -314,11 +322,18 @@ fn errors() -> Vec<ApiError> {
         Some(ApiError::Conflict(Conflict::BuiltIn("The three default roles stay"))),
         role("viewer")
             .map(|role| ApiError::Conflict(Conflict::DefaultRole { role, problem: "would hold users:manage" })),
+        Some(ApiError::AccountExists),
+        Some(ApiError::IdentityTaken),
+        Some(ApiError::LastCredential),
         Some(ApiError::LastAdmin),
         Some(ApiError::TooLarge(65_536)),
         Some(ApiError::UnsupportedMediaType("application/json")),
         Some(ApiError::field(FieldError::new("username", FieldCode::Required, "Field required"))),
+        Some(ApiError::UnknownProvider),
+        Some(ApiError::ProviderNotConfigured { provider: Provider::Google, variable: "OAUTH_GOOGLE_CLIENT_ID" }),
+        Some(ApiError::RedirectNotAllowed),
         Some(ApiError::Unavailable(String::new())),
+        Some(ApiError::ProviderUnavailable { provider: Provider::Google, cause: String::new() }),
     ];
     errors.into_iter().flatten().collect()
 }

@@ -10,6 +10,9 @@ mod client;
 mod docs;
 mod endpoint;
 mod health;
+mod identities;
+mod oauth;
+mod oauth_browser;
 mod permissions;
 mod profile;
 mod query;
@@ -28,7 +31,7 @@ pub use endpoint::{Endpoint, Needs};
 pub use health::configure_without_database;
 pub use settings::ApiSettings;
 
-use crate::actors::{Accounts, Audit, Freshness, Rbac, RbacService, Tokens};
+use crate::actors::{Accounts, Audit, Freshness, Identities, Rbac, RbacService, Tokens};
 use crate::guard::{Naming, require_authentication};
 use crate::metrics::Metrics;
 
@@ -41,6 +44,8 @@ pub struct Services {
     pub audit: Audit,
     /// How old held decisions are.
     pub freshness: Freshness,
+    /// Sign-in by accounts at providers.
+    pub identities: Identities,
     /// Counters.
     pub metrics: Metrics,
     /// Who may what.
@@ -61,8 +66,11 @@ pub fn endpoints() -> Vec<Endpoint> {
         health::endpoints(),
         docs::endpoints(),
         auth::endpoints(),
+        oauth::endpoints(),
+        oauth_browser::endpoints(),
         profile::endpoints(),
         sessions::endpoints(),
+        identities::endpoints(),
         authz::endpoints(),
         users::endpoints(),
         user_access::endpoints(),

@@ -4,6 +4,8 @@
 //! ASVS 5, 3.5: the browser itself says which page asks).
 
 use actix_web::HttpRequest;
+use std::borrow::Cow;
+
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header;
@@ -64,6 +66,15 @@ fn is_of_allowed_page(request: &HttpRequest, settings: &ApiSettings) -> bool {
         return true;
     }
     text(header::ORIGIN.as_str()).is_some_and(|origin| {
-        settings.origin() == origin || settings.allowed_origins.iter().any(|allowed| allowed == origin)
+        own_origin(request, settings) == origin || settings.allowed_origins.iter().any(|allowed| allowed == origin)
     })
+}
+
+/// This service's own; where nobody has said which, and the port was free to be any, where it listens.
+fn own_origin<'a>(request: &HttpRequest, settings: &'a ApiSettings) -> Cow<'a, str> {
+    let origin = settings.origin();
+    match origin.strip_suffix(":0") {
+        Some(host) => format!("{host}:{}", request.app_config().local_addr().port()).into(),
+        None => origin.into(),
+    }
 }

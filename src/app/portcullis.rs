@@ -13,8 +13,8 @@ use actix_web_prom::{PrometheusMetrics, PrometheusMetricsBuilder};
 use super::AppError;
 use super::start::{bootstrap, check_audit_key, check_default_role, check_fingerprint, claim_journal, open_sealer};
 use crate::actors::{
-    Accounts, Audit, Feed, Freshness, Keys, Lifecycle, Passwords, Rbac, RbacService, Retention, RetentionSettings,
-    ServiceError, Tokens,
+    Accounts, Audit, Feed, Freshness, Identities, IdentitySettings, Keys, Lifecycle, Passwords, Rbac, RbacService,
+    Retention, RetentionSettings, ServiceError, Tokens,
 };
 use crate::api::{self, ApiSettings, Services};
 use crate::clock::{SharedClock, SystemClock};
@@ -23,6 +23,7 @@ use crate::domain::{Authority, Conflict, FieldError, Permission, PolicyChange, p
 use crate::guard::{AuditLog, Guards, LoopbackOnly, Naming, Recorder, RecorderSettings, Unfinished};
 use crate::journal::WorkerJournal;
 use crate::metrics::Metrics;
+use crate::oidc::Providers;
 use crate::store::Store;
 
 /// Portcullis inside an actix app: one for the whole process, cheap to clone
@@ -178,7 +179,7 @@ impl Portcullis {
             installation,
             Arc::clone(&clock),
             retention,
-            audit.metrics().removed.clone(),
+            audit.metrics().clone(),
             &arbiter.handle(),
             &lifecycle,
         );
@@ -189,6 +190,18 @@ impl Portcullis {
         let trusted_proxies = config.guard.trusted_proxies.clone();
         let is_loopback_only = config.guard.requires_loopback_host;
         let guards = Guards::new(tokens.clone(), rbac.clone(), config.guard, metrics.clone());
+        let providers = Providers::new(config.providers.oidc, Arc::clone(&clock))
+            .map_err(|error| AppError::failed("sign-in by providers", error))?;
+        let identities = Identities::new(
+            store.clone(),
+            tokens.clone(),
+            providers,
+            IdentitySettings {
+                registers_with: config.providers.is_auto_registration_enabled.then(|| config.api.default_role.clone()),
+                is_link_by_email_enabled: config.providers.is_link_by_email_enabled,
+                redirect_allowlist: config.providers.redirect_allowlist,
+            },
+        );
         let rbac_service = RbacService::new(store, rbac.clone(), clock);
         let recorded =
             if config.audit.is_enabled { rbac_service.recorded(audit.clone()) } else { rbac_service.clone() };
@@ -196,6 +209,7 @@ impl Portcullis {
             accounts,
             audit,
             freshness,
+            identities,
             metrics,
             rbac,
             rbac_service,

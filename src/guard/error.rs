@@ -1,7 +1,7 @@
 //! What the handles' errors mean to a client.
 
 #[cfg(feature = "service")]
-use crate::actors::ServiceError;
+use crate::actors::{OidcError, ServiceError};
 #[cfg(feature = "service")]
 use crate::domain::{Denial, IdentityError, Refusal};
 use crate::problem::ApiError;
@@ -45,6 +45,18 @@ impl From<IdentityError> for ApiError {
 }
 
 #[cfg(feature = "service")]
+impl From<OidcError> for ApiError {
+    fn from(error: OidcError) -> Self {
+        match error {
+            OidcError::NotConfigured { provider, variable } => Self::ProviderNotConfigured { provider, variable },
+            OidcError::OktaDomain(error) => Self::field(error),
+            OidcError::Refused(refusal) => Self::InvalidProviderToken(refusal),
+            OidcError::Unavailable { provider, cause } => Self::ProviderUnavailable { provider, cause },
+        }
+    }
+}
+
+#[cfg(feature = "service")]
 impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         match error {
@@ -63,6 +75,11 @@ impl From<ServiceError> for ApiError {
             ServiceError::Field(error) => Self::field(error),
             ServiceError::Denied(denial) => denial.into(),
             ServiceError::Identity(error) => error.into(),
+            ServiceError::Oidc(error) => error.into(),
+            ServiceError::ProviderError(_) => Self::InvalidProviderToken(Refusal::RejectedByProvider),
+            ServiceError::RedirectNotAllowed => Self::RedirectNotAllowed,
+            ServiceError::InvalidState => Self::InvalidState,
+            ServiceError::InvalidGrant => Self::InvalidGrant,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::documents::{Known, Need};
 use super::error::OidcError;
 use super::http::is_safe_url;
 use super::providers::Desk;
-use super::userinfo;
+use super::{unverified, userinfo};
 use crate::domain::{Provider, ProviderIdentity, Refusal};
 
 /// A browser that is to be sent to a provider.
@@ -126,7 +126,8 @@ pub(super) async fn redeem(desk: &Desk, response: AuthorizationResponse) -> Resu
         return Err(Refusal::WrongIssuer.into());
     }
     let is_complete = identity.email.is_some() || provider == Provider::Microsoft;
-    if is_complete || known.metadata.userinfo_endpoint().is_none() {
+    let is_usable = unverified::check_text(redeemed.access_token.expose_secret()).is_ok();
+    if is_complete || !is_usable || known.metadata.userinfo_endpoint().is_none() {
         return Ok(identity);
     }
     // An ID token may be thin where an access token comes with it (OpenID Connect Core 1.0 §5.4).

@@ -10,7 +10,7 @@ use openidconnect::http::Request;
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -35,27 +35,31 @@ const MAX_WAITING: usize = 1024;
 
 /// The one way out.
 pub(super) struct Http {
-    outside: Client,
-    loopback: Client,
+    /// By TLS, by the system's authorities; without those there is none.
+    secure: Result<Client, String>,
+    /// Without TLS, to this host.
+    plain: Client,
     gates: [Gate; Provider::ALL.len()],
 }
 
 impl Http {
     pub(super) fn new() -> Result<Self, StartError> {
-        let client = |is_loopback: bool| {
-            let builder = Client::builder();
-            // What stays on this host goes through nobody's proxy.
-            let builder = if is_loopback { builder.no_proxy() } else { builder };
-            builder
+        let made = |builder: ClientBuilder| {
+            let builder = builder
                 .connect_timeout(CONNECT_TIMEOUT)
                 .timeout(TOTAL_TIMEOUT)
                 // A token, a code or a secret goes nowhere else.
                 .redirect(Policy::none())
-                .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .map_err(|error| StartError(format!("no HTTP client can be made: {}", describe(&error))))
+                .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
+            builder.build().map_err(|error| format!("no HTTP client can be made: {}", describe(&error)))
         };
-        Ok(Self { outside: client(false)?, loopback: client(true)?, gates: std::array::from_fn(|_| Gate::new()) })
+        let secure = made(Client::builder());
+        if let Err(cause) = &secure {
+            log::warn!("sign-in by providers will fail: {cause}");
+        }
+        // What is not encrypted goes through nobody's proxy, and needs no authorities.
+        let plain = made(Client::builder().no_proxy().tls_certs_only([])).map_err(StartError)?;
+        Ok(Self { secure, plain, gates: std::array::from_fn(|_| Gate::new()) })
     }
 
     /// A client of one provider, for the libraries.
@@ -92,7 +96,11 @@ impl Caller<'_> {
         let url = safe_url(&url).ok_or_else(|| away("it names an endpoint that is no https URL".to_owned()))?;
         let place = format!("{}{}", url.origin().ascii_serialization(), url.path());
         let _turn = self.http.gate(self.provider).enter().await.map_err(|cause| away(cause.to_owned()))?;
-        let client = if is_loopback(&url) { &self.http.loopback } else { &self.http.outside };
+        let client = match &self.http.secure {
+            _ if url.scheme() == "http" => &self.http.plain,
+            Ok(client) => client,
+            Err(cause) => return Err(away(cause.clone())),
+        };
         let (head, body) = request.into_parts();
         let sent = client.request(head.method, url).headers(head.headers).body(body).send().await;
         let failed = |error: reqwest::Error| away(format!("{place}: {}", describe(&error.without_url())));

@@ -34,3 +34,6 @@ pub use providers::{Credential, Once, ProviderToken, Providers, Verified};
 pub use settings::{
     AuthServer, GoogleSettings, MicrosoftSettings, OKTA_DOMAIN_PLACE, OidcSettings, OktaSettings, Tenants,
 };
+
+#[cfg(test)]
+mod tests;

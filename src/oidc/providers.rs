@@ -12,13 +12,10 @@ use super::http::{Http, TOTAL_TIMEOUT};
 use super::microsoft::Microsoft;
 use super::okta::Okta;
 use super::settings::{GoogleSettings, MicrosoftSettings, OidcSettings, OktaSettings};
-use super::token::MAX_AGE;
+use super::token::{CLOCK_SKEW, MAX_AGE};
 use super::unverified;
 use crate::clock::SharedClock;
 use crate::domain::{Provider, ProviderIdentity, Timestamp};
-
-/// How much longer than it is accepted an ID token is remembered: instances' clocks differ.
-const CLOCK_SKEW: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A token that a client hands in.
 #[derive(Debug)]
@@ -96,7 +93,8 @@ impl Providers {
     /// Reads no document yet: a provider that is away does not stop the start.
     ///
     /// # Errors
-    /// No HTTP client or no thread can be made.
+    /// No thread can be made, or no HTTP client. Without authorities of the system there is a warning, and each
+    /// sign-in by TLS is unavailable.
     pub fn new(settings: OidcSettings, clock: SharedClock) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         let is_any_on = Provider::ALL.into_iter().any(|provider| settings.missing(provider).is_none());
@@ -217,26 +215,37 @@ impl Desk {
     }
 
     async fn verify(&self, credential: &Credential) -> Result<Verified, OidcError> {
-        let domain = credential.okta_domain.as_deref();
+        let (provider, domain) = (credential.provider, credential.okta_domain.as_deref());
         match &credential.token {
             ProviderToken::Access(token) => {
-                let okta = (credential.provider == Provider::Okta).then(|| self.okta(domain)).transpose()?;
-                unverified::check_text(token.expose_secret())?;
-                let identity = match (credential.provider, okta) {
-                    (_, Some(okta)) => okta.access_token(token).await?,
-                    (Provider::Google, None) => self.google()?.access_token(token).await?,
-                    (Provider::Microsoft | Provider::Okta, None) => self.microsoft()?.access_token(token).await?,
-                };
-                Ok(Verified { identity, once: None })
+                Ok(Verified { identity: self.access_token(provider, domain, token).await?, once: None })
             }
             ProviderToken::Id { token, nonce } => {
                 let token = token.expose_secret();
-                let identity = self.id_token(credential.provider, domain, token, nonce.as_deref()).await?;
+                let identity = self.id_token(provider, domain, token, nonce.as_deref()).await?;
                 Ok(Verified { identity, once: Some(self.once(token)) })
             }
         }
     }
 
+    async fn access_token(
+        &self,
+        provider: Provider,
+        okta_domain: Option<&str>,
+        token: &SecretString,
+    ) -> Result<ProviderIdentity, OidcError> {
+        unverified::check_text(token.expose_secret())?;
+        match provider {
+            Provider::Google => self.google()?.access_token(token).await,
+            Provider::Microsoft => self.microsoft()?.access_token(token).await,
+            Provider::Okta => self.okta(okta_domain)?.access_token(token).await,
+        }
+    }
+
+    /// Whose ID token is it?
+    ///
+    /// # Errors
+    /// As of [`Providers::verify`].
     pub(super) async fn id_token(
         &self,
         provider: Provider,
@@ -257,7 +266,7 @@ impl Desk {
         let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest::digest(&digest::SHA256, signed.as_bytes()).as_ref());
-        // Its `iat` may lie ahead, too.
+        // Its `iat` may lie ahead by the skew.
         Once { digest: bytes, until: self.clock.now().plus(MAX_AGE).plus(CLOCK_SKEW) }
     }
 }

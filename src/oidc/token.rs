@@ -18,7 +18,7 @@ use super::unverified::{self, Unverified};
 use crate::domain::{Refusal, Timestamp};
 
 /// How far ahead `iat` and `nbf` may be: clocks differ.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// How long ago an ID token may have been issued.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(10 * 60);
@@ -81,9 +81,10 @@ impl Expected<'_> {
     pub(super) fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
         let unverified = Unverified::read(token)?;
         let algorithm = self.algorithm(&unverified.header.alg)?;
-        let respelled = match (unverified.claims.iss.as_deref(), self.issuer_alias) {
-            (Some(issuer), Some(alias)) if issuer == alias => Some(self.respell(token, &unverified, &algorithm)?),
-            _ => None,
+        let respelled = match unverified.claims.iss.as_deref() {
+            Some(issuer) if issuer == self.issuer => None,
+            Some(issuer) if Some(issuer) == self.issuer_alias => Some(self.respell(token, &unverified, &algorithm)?),
+            _ => return Err(Refusal::WrongIssuer),
         };
         let parsed: Token = respelled.as_deref().unwrap_or(token).parse().map_err(|_| Refusal::Malformed)?;
         let mut outcome = Err(Refusal::WrongAudience);

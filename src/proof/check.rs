@@ -72,11 +72,25 @@ pub enum Finding {
         /// When the checkpoint was made.
         at: Timestamp,
     },
+    /// There is no hash to compare with.
+    #[error("record {id} has no hash: it was taken away, or a build wrote the record that had no seals yet ({place})")]
+    Unsealed {
+        /// The record.
+        id: RecordId,
+        /// Its number.
+        place: Place,
+    },
+    /// A number that no record can have.
+    #[error("record {id} was changed: one of its numbers is one that no record can have")]
+    Impossible {
+        /// The record.
+        id: RecordId,
+    },
     /// A row that can't be what was written.
-    #[error("the record after {after} was changed: {why}")]
+    #[error("the {} was changed: {why}", following(*after))]
     Unreadable {
         /// The record before it, in order of ids.
-        after: String,
+        after: Option<RecordId>,
         /// Why it can't be read.
         why: String,
     },
@@ -99,6 +113,13 @@ fn named(id: Option<RecordId>, place: &Place) -> String {
     match id {
         Some(id) => format!("record {id} ({place})"),
         None => format!("the record {place}"),
+    }
+}
+
+fn following(after: Option<RecordId>) -> String {
+    match after {
+        Some(id) => format!("record after record {id}"),
+        None => "first record".to_owned(),
     }
 }
 
@@ -205,9 +226,18 @@ impl Check {
         self.compare(writer, seq, &hash, None)
     }
 
-    /// Retention has signed that it removes what is older than this, where the chains were begun after it.
-    pub fn skip_before(&mut self, id: RecordId) {
-        self.removed_before = Some(id);
+    /// The chains are followed from where retention has signed that they go on: what is older than this id, and
+    /// not after these heads, may still be there, and is not looked at.
+    ///
+    /// # Errors
+    /// A checkpoint has signed another one.
+    pub fn begin_after<'a>(
+        &mut self,
+        removed_before: Option<RecordId>,
+        heads: impl IntoIterator<Item = &'a Head>,
+    ) -> Result<(), Finding> {
+        self.removed_before = removed_before;
+        heads.into_iter().try_for_each(|head| self.begin(head.writer_id, head.seq, head.hash))
     }
 
     /// Whether it is known where a writer's chain is followed from.
@@ -271,7 +301,8 @@ impl Check {
         }
         let seal = self.sealer.seal_with(&mut self.scratch, writer, seq, &stored.fields);
         let hash = self.sealer.link(&chain.hash, &seal);
-        if !stored.hash.and_then(|stored| Mac::try_from(stored).ok()).is_some_and(|stored| stored.is(&hash)) {
+        let found = stored.hash.ok_or(Finding::Unsealed { id, place })?;
+        if !Mac::try_from(found).is_ok_and(|found| found.is(&hash)) {
             return Err(Finding::Changed { id, place });
         }
         *chain = Chain { seq, hash };
@@ -295,6 +326,12 @@ impl Check {
         let mut beyond: Vec<_> = self.beyond.iter().collect();
         beyond.sort();
         beyond.into_iter().find_map(put_in).map_or(Ok(()), Err)
+    }
+
+    /// How far the chain of each writer was followed: the number of the last record that held, and its hash.
+    pub fn reached(&self) -> impl Iterator<Item = (WriterId, u64, Mac)> {
+        let followed = self.chains.iter().filter(|(_, chain)| chain.seq > 0);
+        followed.map(|(writer, chain)| (*writer, chain.seq, chain.hash))
     }
 
     /// How many records are older than what retention removes, and were not looked at.

@@ -1,5 +1,7 @@
 //! The audit log read as a whole, record by record in order of ids, as it stands: for who checks it.
 
+use std::ops::Bound;
+
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
@@ -11,7 +13,7 @@ use super::schema::audit_logs;
 use super::types::DbId;
 use super::{Store, StoreError, StoreResult, connect};
 use crate::domain::{RecordId, Timestamp, WriterId};
-use crate::proof::Stored;
+use crate::proof::{Finding, Stored};
 
 /// A row as it stands, whatever somebody may have made of it.
 #[derive(Queryable, Selectable)]
@@ -35,18 +37,24 @@ impl ScannedRow {
         self.writer_id.into()
     }
 
-    /// What stands there; `None` where a number is one that no record can have.
-    pub fn stored(&self) -> Option<Stored<'_>> {
-        let (seq, fields) = (self.seq.try_into().ok()?, self.row.fields()?);
-        Some(Stored { writer: self.writer(), seq, hash: self.hash.as_deref(), fields })
+    /// What stands there.
+    ///
+    /// # Errors
+    /// `Impossible`.
+    pub fn stored(&self) -> Result<Stored<'_>, Finding> {
+        let (Ok(seq), Some(fields)) = (self.seq.try_into(), self.row.fields()) else {
+            return Err(Finding::Impossible { id: self.id() });
+        };
+        Ok(Stored { writer: self.writer(), seq, hash: self.hash.as_deref(), fields })
     }
 }
 
-trait ScanStatements: Send {
+/// What is asked of either database.
+pub(super) trait ScanStatements: Send {
     fn scan(
         &mut self,
-        after: Option<RecordId>,
-        since: Option<Timestamp>,
+        from: Bound<RecordId>,
+        before: Option<RecordId>,
         limit: u32,
     ) -> impl Future<Output = QueryResult<Vec<ScannedRow>>> + Send;
     /// The first of these rows whose text is none: SQLite lets bytes stand there, which no question finds.
@@ -63,16 +71,18 @@ macro_rules! scan_statements {
         impl ScanStatements for $connection {
             async fn scan(
                 &mut self,
-                after: Option<RecordId>,
-                since: Option<Timestamp>,
+                from: Bound<RecordId>,
+                before: Option<RecordId>,
                 limit: u32,
             ) -> QueryResult<Vec<ScannedRow>> {
                 let mut query = audit_logs::table.select(ScannedRow::as_select()).into_boxed::<$db>();
-                if let Some(after) = after {
-                    query = query.filter(audit_logs::id.gt(DbId::from(after)));
+                match from {
+                    Bound::Excluded(after) => query = query.filter(audit_logs::id.gt(DbId::from(after))),
+                    Bound::Included(first) => query = query.filter(audit_logs::id.ge(DbId::from(first))),
+                    Bound::Unbounded => {}
                 }
-                if let Some(since) = since {
-                    query = query.filter(audit_logs::id.ge(DbId::from(RecordId::least_of(since))));
+                if let Some(before) = before {
+                    query = query.filter(audit_logs::id.lt(DbId::from(before)));
                 }
                 query.order(audit_logs::id).limit(limit.into()).load(self).await
             }
@@ -114,11 +124,46 @@ scan_statements!(
     AsyncPgConnection => diesel::pg::Pg, None
 );
 
+/// The next rows in order of ids, so many at most: fewer where one behind them is none.
+///
+/// # Errors
+/// `Unavailable`; `Unreadable`: the next one is none.
+pub(super) async fn page(
+    connection: &mut impl ScanStatements,
+    from: Bound<RecordId>,
+    before: Option<RecordId>,
+    mut limit: u32,
+) -> StoreResult<Vec<ScannedRow>> {
+    loop {
+        match readable(connection, from, before, limit).await {
+            Err(StoreError::Unreadable(_)) if limit > 1 => limit = (limit / 10).max(1),
+            done => return done,
+        }
+    }
+}
+
+async fn readable(
+    connection: &mut impl ScanStatements,
+    from: Bound<RecordId>,
+    before: Option<RecordId>,
+    limit: u32,
+) -> StoreResult<Vec<ScannedRow>> {
+    let rows = connection.scan(from, before, limit).await?;
+    let mut ids = rows.iter().map(ScannedRow::id);
+    let Some(first) = ids.next() else { return Ok(rows) };
+    let last = ids.next_back().unwrap_or(first);
+    match connection.misfit(first, last).await? {
+        None => Ok(rows),
+        Some(id) => Err(StoreError::Unreadable(format!("{} has bytes where text belongs", RecordId::from(id)))),
+    }
+}
+
 impl Store {
-    /// The next rows in order of ids, after one of them or from a time on.
+    /// The next rows in order of ids, after one of them or from a time on, so many at most: fewer where one behind
+    /// them is none.
     ///
     /// # Errors
-    /// `Unavailable`; `Unreadable`: one of them is none.
+    /// `Unavailable`; `Unreadable`: the next one is none.
     pub async fn scan_audit_log(
         &self,
         after: Option<RecordId>,
@@ -126,16 +171,12 @@ impl Store {
         limit: u32,
     ) -> StoreResult<Vec<ScannedRow>> {
         let pools = self.pools.clone();
-        let asked = pools.clone();
-        let rows: Vec<ScannedRow> =
-            self.pools.run(async move { ask!(asked, |conn| conn.scan(after, since, limit)) }).await?;
-        let mut ids = rows.iter().map(ScannedRow::id);
-        let Some(first) = ids.next() else { return Ok(rows) };
-        let last = ids.next_back().unwrap_or(first);
-        match self.pools.run(async move { ask!(pools, |conn| conn.misfit(first, last)) }).await? {
-            None => Ok(rows),
-            Some(id) => Err(StoreError::Unreadable(format!("{} has bytes where text belongs", RecordId::from(id)))),
-        }
+        let from = match (after, since) {
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(since)) => Bound::Included(RecordId::least_of(since)),
+            (None, None) => Bound::Unbounded,
+        };
+        self.pools.run(async move { ask!(pools, |conn| page(conn, from, None, limit)) }).await
     }
 
     /// A writer's last row before another record.

@@ -5,7 +5,7 @@ use diesel_async::RunQueryDsl;
 
 use super::schema::{oauth_identities, oauth_used_tokens, users};
 use super::types::{DbId, DbTime};
-use crate::domain::{Identity, IdentityId, Provider, ProviderIdentity, Timestamp, UserId};
+use crate::domain::{Identity, IdentityId, ProviderIdentity, Timestamp, UserId};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = oauth_identities)]
@@ -23,10 +23,10 @@ impl TryFrom<IdentityRow> for Identity {
     type Error = diesel::result::Error;
 
     fn try_from(row: IdentityRow) -> QueryResult<Self> {
-        let unknown = || diesel::result::Error::DeserializationError("an identity of an unknown provider".into());
+        let unknown = |_| diesel::result::Error::DeserializationError("an identity of an unknown provider".into());
         Ok(Self {
             id: row.id.into(),
-            provider: Provider::parse(&row.provider).ok_or_else(unknown)?,
+            provider: row.provider.parse().map_err(unknown)?,
             issuer: row.issuer,
             subject: row.subject,
             email: row.email,

@@ -53,7 +53,7 @@ pub use error::{OpenError, StoreError};
 pub use feed::ChangeFeed;
 pub use identities::{IdentityOrigin, OnceToken, ProviderSignIn, ProviderUser};
 pub use oauth_flows::{OauthCode, OauthFlow};
-pub use old_records::{LastOf, OldPart};
+pub use old_records::OldPart;
 pub use recorded::{BeginRecords, NewRecords};
 pub use retention::{AuditSweeper, Swept};
 pub use settings::{Database, StoreSettings};

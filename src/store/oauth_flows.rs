@@ -19,7 +19,7 @@ pub struct OauthFlow {
     /// Where it ends: a page of the allow-list.
     pub redirect_uri: String,
     /// What the page wants back.
-    pub page_state: Option<String>,
+    pub page_state: String,
     /// The page's challenge (RFC 7636, S256).
     pub code_challenge: String,
 }
@@ -33,11 +33,11 @@ pub struct OauthCode {
     pub identity: ProviderIdentity,
 }
 
-type FlowRow = (String, Option<String>, String, Option<String>, String);
+type FlowRow = (String, Option<String>, String, String, String);
 type CodeRow = (String, String, String, String, Option<String>, Option<String>, Option<String>);
 
 fn provider_of(name: &str) -> StoreResult<Provider> {
-    Provider::parse(name).ok_or_else(|| StoreError::Unreadable("a sign-in at an unknown provider".into()))
+    name.parse().map_err(|_| StoreError::Unreadable("a sign-in at an unknown provider".into()))
 }
 
 fn flow_of((provider, okta_domain, redirect_uri, page_state, code_challenge): FlowRow) -> StoreResult<OauthFlow> {

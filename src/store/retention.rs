@@ -4,6 +4,7 @@
 //! in small deletes. Which step comes when, and what is signed before it, is the actor's.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,14 @@ use futures_util::future::BoxFuture;
 
 use super::connect::{self, AsyncSqlite};
 use super::migrate::audit_path;
-use super::old_records::{LastOf, OldPart, OldRow};
+use super::old_records::{OldPart, OldRow};
 use super::pool::Pools;
 use super::settings::Database;
 use super::types::DbId;
-use super::{Store, StoreError, StoreResult, retention_postgres, retention_sqlite};
+use super::{ScannedRow, Store, StoreError, StoreResult, audit_scan, retention_postgres, retention_sqlite};
 use crate::domain::{RecordId, Timestamp, WriterId};
 
-/// How long one statement may take: to find the last records of a whole partition it is read twice.
+/// How long one statement may take: before a partition goes it is read as a whole.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Takes old records out of the audit log.
@@ -124,16 +125,23 @@ impl AuditSweeper {
         .await
     }
 
-    /// The last record before an id of each writer, and how many there are.
+    /// The next rows before an id in order of ids, after one of them, so many at most: fewer where one behind them
+    /// is none.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn last_before(&mut self, before: RecordId) -> StoreResult<LastOf> {
+    /// `Unavailable`; `Unreadable`: the next one is none.
+    pub async fn scan(
+        &mut self,
+        after: Option<RecordId>,
+        before: RecordId,
+        limit: u32,
+    ) -> StoreResult<Vec<ScannedRow>> {
+        let (from, before) = (after.map_or(Bound::Unbounded, Bound::Excluded), Some(before));
         self.work(move |connection| {
             Box::pin(async move {
                 match connection {
-                    Connection::Sqlite(connection) => retention_sqlite::last_before(connection, before).await,
-                    Connection::Postgres(connection) => retention_postgres::last_before(connection, before).await,
+                    Connection::Sqlite(connection) => audit_scan::page(&mut **connection, from, before, limit).await,
+                    Connection::Postgres(connection) => audit_scan::page(&mut **connection, from, before, limit).await,
                 }
             })
         })
@@ -175,36 +183,20 @@ impl AuditSweeper {
         .await
     }
 
-    /// The last record of each writer in a detached partition.
+    /// Drops a detached partition; gives how many records went with it. Those that the stated ends do not cover,
+    /// as they came in late, are put back into the log before that.
     ///
     /// # Errors
-    /// `Unavailable`.
-    pub async fn last_in(&mut self, part: &OldPart) -> StoreResult<LastOf> {
-        let table = part.table.clone();
-        self.work(move |connection| {
-            Box::pin(async move {
-                match connection {
-                    Connection::Sqlite(_) => Ok(LastOf::default()),
-                    Connection::Postgres(connection) => retention_postgres::last_in(connection, &table, None).await,
-                }
-            })
-        })
-        .await
-    }
-
-    /// Drops a detached partition.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn drop_part(&mut self, part: &OldPart) -> StoreResult<()> {
+    /// `Unavailable`: nothing is done then.
+    pub async fn drop_part(&mut self, part: &OldPart, ends: HashMap<WriterId, u64>) -> StoreResult<u64> {
         let part = part.clone();
         self.work(move |connection| {
             Box::pin(async move {
                 match connection {
                     Connection::Postgres(connection) if part.is_apart => {
-                        retention_postgres::drop_table(connection, &part).await
+                        retention_postgres::drop_part(connection, &part, &ends).await
                     }
-                    _ => Ok(()),
+                    _ => Ok(0),
                 }
             })
         })
@@ -289,7 +281,6 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ChainEnd;
 
     #[test]
     fn only_what_was_stated_goes() {
@@ -298,16 +289,5 @@ mod tests {
         let rows = [row(one, 1), row(one, 7), row(other, 8), row(other, 9), row(unknown, 1), row(one, -1)];
         let ends = HashMap::from([(one, 7), (other, 8)]);
         assert_eq!(covered(&rows, &ends), rows[..3].iter().map(|(id, ..)| *id).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn the_last_record_of_each_writer_is_the_one_with_the_greatest_number() {
-        let (one, other) = (WriterId::generate(), WriterId::generate());
-        let end = |seq| ChainEnd { seq, hash: crate::proof::Mac([u8::try_from(seq).unwrap(); 32]) };
-        let mut last = LastOf::default();
-        for (writer, seq) in [(one, 3), (other, 9), (one, 5), (other, 2)] {
-            last.add(writer, end(seq), 10);
-        }
-        assert_eq!(last, LastOf { ends: HashMap::from([(one, end(5)), (other, end(9))]), count: 40 });
     }
 }

@@ -3,16 +3,17 @@
 //! To detach or to attach a partition takes the strongest lock for a moment, and who comes after us waits
 //! behind us for it: so we wait for it 50 ms at the longest, and come again later.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
-use super::audit_row::ChainEnd;
-use super::old_records::{LastOf, OldPart, OldRow};
+use super::old_records::{OldPart, OldRow};
 use super::partitions::{self, Bounds, Partition, Wanted};
 use super::types::{DbId, Id};
 use super::{StoreError, StoreResult};
-use crate::domain::{RecordId, Timestamp};
+use crate::domain::{RecordId, Timestamp, WriterId};
 
 /// The lock of the one instance that is at it; its number means nothing.
 const ADVISORY_LOCK: i64 = 7_205_759_403_792_795;
@@ -55,13 +56,7 @@ struct Found {
 }
 
 #[derive(QueryableByName)]
-struct LastRow {
-    #[diesel(sql_type = Id)]
-    writer_id: DbId,
-    #[diesel(sql_type = BigInt)]
-    seq: i64,
-    #[diesel(sql_type = Nullable<Binary>)]
-    hash: Option<Vec<u8>>,
+struct Gone {
     #[diesel(sql_type = BigInt)]
     count: i64,
 }
@@ -159,47 +154,6 @@ pub(super) async fn cutoff(connection: &mut AsyncPgConnection, older_than: Times
     Ok(partitions::cutoff(&list(connection).await?, older_than))
 }
 
-/// See [`super::AuditSweeper::last_before`].
-pub(super) async fn last_before(connection: &mut AsyncPgConnection, before: RecordId) -> StoreResult<LastOf> {
-    let mut last = LastOf::default();
-    for Partition { table, bounds } in list(connection).await? {
-        let before = match bounds {
-            _ if bounds.is_before(before.0) => None,
-            _ if bounds.straddles(before.0) => Some(before),
-            _ => continue,
-        };
-        let of_table = last_in(connection, &table, before).await?;
-        for (writer, end) in of_table.ends {
-            last.add(writer, end, 0);
-        }
-        last.count += of_table.count;
-    }
-    Ok(last)
-}
-
-/// The last record of each writer in one table, before an id or of all. There is no index by writer: it would
-/// cost each record more than this costs now and then.
-pub(super) async fn last_in(
-    connection: &mut AsyncPgConnection,
-    table: &str,
-    before: Option<RecordId>,
-) -> StoreResult<LastOf> {
-    let before = before.map_or(DbId(uuid::Uuid::max()), DbId::from);
-    let rows: Vec<LastRow> = diesel::sql_query(format!(
-        "SELECT l.writer_id, l.seq, l.hash, ends.count FROM {table} l JOIN ( \
-             SELECT writer_id, max(seq) AS seq, count(*) AS count FROM {table} WHERE id < $1 GROUP BY writer_id \
-         ) ends ON ends.writer_id = l.writer_id AND ends.seq = l.seq WHERE l.id < $1"
-    ))
-    .bind::<Id, _>(before)
-    .load(connection)
-    .await?;
-    let mut last = LastOf::default();
-    for LastRow { writer_id, seq, hash, count } in rows {
-        last.add(writer_id.into(), ChainEnd::of(seq, hash), u64::try_from(count).unwrap_or(0));
-    }
-    Ok(last)
-}
-
 /// See [`super::AuditSweeper::old_parts`].
 pub(super) async fn old_parts(connection: &mut AsyncPgConnection, before: RecordId) -> StoreResult<Vec<OldPart>> {
     let apart: Vec<Named> = diesel::sql_query(format!(
@@ -234,8 +188,29 @@ pub(super) async fn detach(connection: &mut AsyncPgConnection, part: &OldPart) -
 }
 
 /// See [`super::AuditSweeper::drop_part`].
-pub(super) async fn drop_table(connection: &mut AsyncPgConnection, OldPart { table, .. }: &OldPart) -> StoreResult<()> {
-    Ok(connection.batch_execute(&format!("DROP TABLE {table}")).await?)
+pub(super) async fn drop_part(
+    connection: &mut AsyncPgConnection,
+    OldPart { table, .. }: &OldPart,
+    ends: &HashMap<WriterId, u64>,
+) -> StoreResult<u64> {
+    let (writers, numbers): (Vec<DbId>, Vec<i64>) =
+        ends.iter().map(|(writer, seq)| (DbId::from(*writer), i64::try_from(*seq).unwrap_or(i64::MAX))).unzip();
+    let put_back = format!(
+        "WITH back AS (INSERT INTO audit_logs SELECT * FROM {table} l WHERE NOT EXISTS ( \
+             SELECT FROM unnest($1, $2) AS ends (writer_id, seq) \
+             WHERE ends.writer_id = l.writer_id AND l.seq BETWEEN 1 AND ends.seq) RETURNING 1) \
+         SELECT (SELECT count(*) FROM {table}) - (SELECT count(*) FROM back) AS count"
+    );
+    let drop = format!("DROP TABLE {table}");
+    connection
+        .transaction(async move |connection| {
+            let query = diesel::sql_query(put_back).bind::<Array<Id>, _>(writers).bind::<Array<BigInt>, _>(numbers);
+            let gone: Gone = query.get_result(connection).await?;
+            connection.batch_execute(&drop).await?;
+            Ok(u64::try_from(gone.count).unwrap_or(0))
+        })
+        .await
+        .map_err(|error: diesel::result::Error| StoreError::from(error))
 }
 
 /// The tables that may have records on both sides of an id.

@@ -6,44 +6,17 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::StoreResult;
-use super::audit_row::ChainEnd;
 use super::connect::AsyncSqlite;
-use super::old_records::{LastOf, OldRow};
+use super::old_records::OldRow;
 use super::schema::audit_logs;
 use super::types::DbId;
 use crate::domain::{RecordId, Timestamp};
-
-/// How many rows are read at once: a reader of long standing would keep the write-ahead log from being emptied.
-const PAGE: u32 = 10_000;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Whole days go, so that one removal a day is signed.
 pub(super) fn cutoff(older_than: Timestamp) -> RecordId {
     RecordId::least_of(Timestamp::from_millis(older_than.as_millis().div_euclid(DAY_MS) * DAY_MS))
-}
-
-/// See [`super::AuditSweeper::last_before`].
-pub(super) async fn last_before(connection: &mut AsyncSqlite, before: RecordId) -> StoreResult<LastOf> {
-    let (mut last, mut after) = (LastOf::default(), DbId(uuid::Uuid::nil()));
-    loop {
-        let rows: Vec<(DbId, DbId, i64, Option<Vec<u8>>)> = audit_logs::table
-            .filter(audit_logs::id.gt(after))
-            .filter(audit_logs::id.lt(DbId::from(before)))
-            .order(audit_logs::id)
-            .limit(PAGE.into())
-            .select((audit_logs::id, audit_logs::writer_id, audit_logs::seq, audit_logs::hash))
-            .load(connection)
-            .await?;
-        let is_full = rows.len() >= PAGE as usize;
-        for (id, writer, seq, hash) in rows {
-            last.add(writer.into(), ChainEnd::of(seq, hash), 1);
-            after = id;
-        }
-        if !is_full {
-            return Ok(last);
-        }
-    }
 }
 
 /// The next rows after one id and before another.

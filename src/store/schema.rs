@@ -221,7 +221,7 @@ diesel::table! {
         provider -> Text,
         okta_domain -> Nullable<Text>,
         redirect_uri -> Text,
-        page_state -> Nullable<Text>,
+        page_state -> Text,
         code_challenge -> Text,
         expires_at -> Instant,
     }

@@ -23,7 +23,7 @@ fn whole(database: &Database, arguments: &[&str]) -> String {
 }
 
 /// That it is not, and that the one line names what is wrong.
-fn broken(database: &Database, arguments: &[&str], named: &str) -> String {
+pub(crate) fn broken(database: &Database, arguments: &[&str], named: &str) -> String {
     let exit = verify(database, arguments);
     assert_eq!(exit.code, Some(1), "{named}: {exit:?}");
     let said: Vec<&str> = exit.stderr.lines().filter(|line| !line.starts_with('[')).collect();
@@ -86,7 +86,7 @@ async fn nth(database: &Database, n: usize) -> (String, String) {
     (database.id(&id), id)
 }
 
-fn uuid_text(hex: &str) -> String {
+pub(crate) fn uuid_text(hex: &str) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 

@@ -69,6 +69,7 @@ mod refresh;
 mod register;
 mod roles;
 mod roles_as_code;
+mod sealed_log;
 mod seed;
 mod shutdown;
 mod tokens;

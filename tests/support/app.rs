@@ -83,6 +83,11 @@ impl Launch {
         self
     }
 
+    /// What a variable is set to.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.env.get(name).and_then(|value| value.clone().into_string().ok())
+    }
+
     /// Runs in this folder instead of the home.
     pub(crate) fn inside(mut self, folder: &Path) -> Self {
         self.folder = folder.to_owned();

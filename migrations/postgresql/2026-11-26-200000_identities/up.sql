@@ -25,7 +25,7 @@ CREATE TABLE oauth_flows (
     provider        text NOT NULL,
     okta_domain     text,
     redirect_uri    text NOT NULL,
-    page_state      text,
+    page_state      text NOT NULL,
     code_challenge  text NOT NULL,
     expires_at      timestamptz NOT NULL
 );

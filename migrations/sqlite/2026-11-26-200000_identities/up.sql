@@ -25,7 +25,7 @@ CREATE TABLE oauth_flows (
     provider        TEXT NOT NULL,
     okta_domain     TEXT,
     redirect_uri    TEXT NOT NULL,
-    page_state      TEXT,
+    page_state      TEXT NOT NULL,
     code_challenge  TEXT NOT NULL,
     expires_at      BIGINT NOT NULL
 );

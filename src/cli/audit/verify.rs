@@ -240,12 +240,7 @@ impl Job {
         let is_within = self.arguments.since > removed_before.map(RecordId::time);
         let start = if is_within { self.arguments.since } else { None };
         if let Some(retention) = signed.retention.as_ref().filter(|_| !is_within) {
-            if let Some(first) = removed_before {
-                check.skip_before(first);
-            }
-            for head in &retention.checkpoint.writers {
-                check.begin(head.writer_id, head.seq, head.hash)?;
-            }
+            check.begin_after(removed_before, &retention.checkpoint.writers)?;
         }
         let bar = Bar::new(start, self.arguments.until);
         let (pages, read) = mpsc::channel(2);
@@ -272,11 +267,7 @@ impl Job {
                 if is_within && !check.knows(row.writer()) {
                     self.begin_before(check, row.writer(), row.id()).await?;
                 }
-                let unreadable = || Finding::Unreadable {
-                    after: format!("number {}", row.id()),
-                    why: "a number is one that no record has".into(),
-                };
-                check.take(&row.stored().ok_or_else(unreadable)?)?;
+                check.take(&row.stored()?)?;
                 bar.at(row.id(), check.checked());
             }
         }
@@ -286,7 +277,7 @@ impl Job {
     /// A writer's chain is followed after its last row before an id, if it has one.
     async fn begin_before(&self, check: &mut Check, writer: WriterId, id: RecordId) -> Result<(), Stop> {
         let before = self.store.last_audit_row_before(writer, id).await?;
-        let Some(stored) = before.as_ref().and_then(ScannedRow::stored) else { return Ok(()) };
+        let Some(stored) = before.as_ref().and_then(|row| row.stored().ok()) else { return Ok(()) };
         let hash = stored.hash.and_then(|hash| hash.try_into().ok()).unwrap_or_default();
         Ok(check.begin(writer, stored.seq, hash)?)
     }
@@ -367,23 +358,15 @@ type Page = Result<Vec<ScannedRow>, Stop>;
 
 /// Reads ahead of the checking.
 async fn read_pages(store: Store, since: Option<Timestamp>, pages: mpsc::Sender<Page>) {
-    let (mut after, mut limit) = (None, PAGE);
+    let mut after = None;
     loop {
-        let page = match store.scan_audit_log(after, since, limit).await {
+        let page = match store.scan_audit_log(after, since, PAGE).await {
             Ok(rows) => {
                 let Some(last) = rows.last() else { return };
                 after = Some(last.id());
                 Ok(rows)
             }
-            // One row of the page is none: those before it are still looked at.
-            Err(StoreError::Unreadable(_)) if limit > 1 => {
-                limit = (limit / 10).max(1);
-                continue;
-            }
-            Err(StoreError::Unreadable(why)) => {
-                let after = after.map_or_else(|| "the beginning".to_owned(), |id| format!("record {id}"));
-                Err(Finding::Unreadable { after, why }.into())
-            }
+            Err(StoreError::Unreadable(why)) => Err(Finding::Unreadable { after, why }.into()),
             Err(error) => Err(error.into()),
         };
         let is_last = page.is_err();
