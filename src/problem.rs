@@ -201,7 +201,7 @@ impl ApiError {
             }
             Self::IdentityTaken => "This provider account is linked to another user".into(),
             Self::LastCredential => {
-                "This is the only way to sign in to this account: set a password or link another one first".into()
+                "This is the only way to sign in to this account: link another one first, or let an administrator set a password".into()
             }
             Self::UnknownProvider => "Unknown provider: expected google, microsoft or okta".into(),
             Self::ProviderNotConfigured { provider, variable } => {

@@ -17,6 +17,7 @@ mod http;
 mod options;
 mod processor;
 mod propagation;
+mod provider;
 #[expect(dead_code, reason = "the lines of the audit benchmark's tables")]
 mod report;
 mod service;
@@ -74,6 +75,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     if options.has(Part::Start) {
         start::measure(&mut report)?;
+    }
+    if options.has(Part::Provider) {
+        provider::measure(options, &mut report)?;
     }
     if options.has(Part::Propagation) {
         propagation::measure(options, &mut report)?;

@@ -14,6 +14,7 @@ cargo bench --bench load -- [options]
                     audit:  the answer with and without its audit record
                     storm:  GET /auth/me while 50 clients log in
                     start:  time to the first answer, and idle memory
+                    provider: GET /auth/me while 200 sign-ins wait for a provider that hangs
                     propagation: from a role change to its effect on another instance
                     (may be given more than once; all of them without it)
   --help";
@@ -26,6 +27,7 @@ pub(crate) enum Part {
     Audit,
     Storm,
     Start,
+    Provider,
     Propagation,
 }
 
@@ -106,7 +108,8 @@ fn part(name: &str) -> Result<Part, String> {
         "audit" => Ok(Part::Audit),
         "storm" => Ok(Part::Storm),
         "start" => Ok(Part::Start),
+        "provider" => Ok(Part::Provider),
         "propagation" => Ok(Part::Propagation),
-        _ => Err(format!("--only answer, copy, storm, start or propagation, not {name:?}")),
+        _ => Err(format!("--only answer, copy, audit, storm, start, provider or propagation, not {name:?}")),
     }
 }

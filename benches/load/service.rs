@@ -77,6 +77,18 @@ impl Server {
         Self::start(command, WhenReady::Listening)
     }
 
+    /// The service on SQLite in `home`, which asks a provider at this address about its access tokens.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn signing_in_at(home: &Path, provider: SocketAddr, bcrypt_cost: u32) -> Result<Self, Failure> {
+        let mut command = ours(home, 0);
+        command.env("PASSWORD_BCRYPT_COST", bcrypt_cost.to_string());
+        command.env("OAUTH_GOOGLE_CLIENT_ID", "app").env("OAUTH_GOOGLE_ISSUER", format!("http://{provider}"));
+        command.env("OAUTH_GOOGLE_TOKENINFO_URL", format!("http://{provider}/tokeninfo"));
+        Self::start(command, WhenReady::Listening)
+    }
+
     /// The service on the database that is in `home`, with the time from the process's start to its
     /// first 200 on `GET /`.
     ///

@@ -8,10 +8,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::accounts::Profile;
 use super::client::{self, Code};
+use super::desk::Desk;
 use super::documents::{Known, Need};
 use super::error::OidcError;
 use super::http::is_safe_url;
-use super::providers::Desk;
 use super::{unverified, userinfo};
 use crate::domain::{Provider, ProviderIdentity, Refusal};
 

@@ -4,10 +4,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::accounts::Profile;
+use super::desk::Desk;
 use super::documents::{Known, Need};
 use super::error::OidcError;
 use super::http::Caller;
-use super::providers::Desk;
 use super::settings::GoogleSettings;
 use super::token::{self, Expected, ID_TOKEN};
 use super::unverified::Unverified;

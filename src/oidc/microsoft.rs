@@ -9,10 +9,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::accounts::Profile;
+use super::desk::Desk;
 use super::documents::{Known, Need, Undiscovered};
 use super::error::OidcError;
 use super::http::Caller;
-use super::providers::Desk;
 use super::settings::{MicrosoftSettings, Tenants};
 use super::token::{self, ACCESS_TOKEN, Claims, Expected, ID_TOKEN};
 use super::unverified::Unverified;

@@ -14,6 +14,8 @@
 
 mod accounts;
 mod client;
+mod desk;
+mod dispatch;
 mod documents;
 mod error;
 mod flow;

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::accounts::Profile;
 use super::client::{self, Introspected};
+use super::desk::Desk;
 use super::documents::{Known, Need};
 use super::error::OidcError;
 use super::http::Caller;
-use super::providers::Desk;
 use super::settings::{AuthServer, OKTA_DOMAIN_PLACE, OktaSettings};
 use super::token::{self, ACCESS_TOKEN, Expected, ID_TOKEN};
 use super::unverified::Unverified;

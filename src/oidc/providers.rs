@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::desk::Desk;
 use super::documents::Documents;
 use super::error::{OidcError, StartError};
 use super::flow::{self, AuthorizationRequest, AuthorizationResponse};
-use super::google::Google;
 use super::http::{Http, TOTAL_TIMEOUT};
-use super::microsoft::Microsoft;
-use super::okta::Okta;
-use super::settings::{GoogleSettings, MicrosoftSettings, OidcSettings, OktaSettings};
+use super::settings::OidcSettings;
 use super::token::{CLOCK_SKEW, MAX_AGE};
-use super::unverified;
 use crate::clock::SharedClock;
 use crate::domain::{Provider, ProviderIdentity, Timestamp};
 
@@ -65,14 +62,6 @@ pub struct Once {
 pub struct Providers {
     settings: Arc<OidcSettings>,
     running: Option<Arc<Running>>,
-}
-
-/// What the questions are answered with.
-pub(super) struct Desk {
-    pub(super) settings: Arc<OidcSettings>,
-    pub(super) clock: SharedClock,
-    pub(super) http: Http,
-    pub(super) documents: Documents,
 }
 
 /// The desk and its own thread, so that no thread that serves requests waits for a provider.
@@ -170,50 +159,7 @@ impl Providers {
     }
 }
 
-impl OidcSettings {
-    /// The variable that would turn a provider on.
-    fn missing(&self, provider: Provider) -> Option<&'static str> {
-        let outcome = match provider {
-            Provider::Google => self.google().map(drop),
-            Provider::Microsoft => self.microsoft().map(drop),
-            Provider::Okta => self.okta().map(drop),
-        };
-        match outcome {
-            Err(OidcError::NotConfigured { variable, .. }) => Some(variable),
-            _ => None,
-        }
-    }
-
-    pub(super) fn google(&self) -> Result<&GoogleSettings, OidcError> {
-        let off = OidcError::NotConfigured { provider: Provider::Google, variable: "OAUTH_GOOGLE_CLIENT_ID" };
-        self.google.as_ref().ok_or(off)
-    }
-
-    pub(super) fn microsoft(&self) -> Result<&MicrosoftSettings, OidcError> {
-        let off = OidcError::NotConfigured { provider: Provider::Microsoft, variable: "OAUTH_MICROSOFT_CLIENT_ID" };
-        self.microsoft.as_ref().ok_or(off)
-    }
-
-    pub(super) fn okta(&self) -> Result<&OktaSettings, OidcError> {
-        let off = |variable| OidcError::NotConfigured { provider: Provider::Okta, variable };
-        let okta = self.okta.as_ref().ok_or(off("OAUTH_OKTA_DOMAIN"))?;
-        if okta.client_ids.is_empty() { Err(off("OAUTH_OKTA_CLIENT_ID")) } else { Ok(okta) }
-    }
-}
-
 impl Desk {
-    pub(super) fn google(&self) -> Result<Google<'_>, OidcError> {
-        Ok(Google { desk: self, settings: self.settings.google()? })
-    }
-
-    pub(super) fn microsoft(&self) -> Result<Microsoft<'_>, OidcError> {
-        Ok(Microsoft { desk: self, settings: self.settings.microsoft()? })
-    }
-
-    pub(super) fn okta(&self, domain: Option<&str>) -> Result<Okta<'_>, OidcError> {
-        Okta::of(self, self.settings.okta()?, domain)
-    }
-
     async fn verify(&self, credential: &Credential) -> Result<Verified, OidcError> {
         let (provider, domain) = (credential.provider, credential.okta_domain.as_deref());
         match &credential.token {
@@ -225,39 +171,6 @@ impl Desk {
                 let identity = self.id_token(provider, domain, token, nonce.as_deref()).await?;
                 Ok(Verified { identity, once: Some(self.once(token)) })
             }
-        }
-    }
-
-    async fn access_token(
-        &self,
-        provider: Provider,
-        okta_domain: Option<&str>,
-        token: &SecretString,
-    ) -> Result<ProviderIdentity, OidcError> {
-        unverified::check_text(token.expose_secret())?;
-        match provider {
-            Provider::Google => self.google()?.access_token(token).await,
-            Provider::Microsoft => self.microsoft()?.access_token(token).await,
-            Provider::Okta => self.okta(okta_domain)?.access_token(token).await,
-        }
-    }
-
-    /// Whose ID token is it?
-    ///
-    /// # Errors
-    /// As of [`Providers::verify`].
-    pub(super) async fn id_token(
-        &self,
-        provider: Provider,
-        okta_domain: Option<&str>,
-        token: &str,
-        nonce: Option<&str>,
-    ) -> Result<ProviderIdentity, OidcError> {
-        unverified::check_text(token)?;
-        match provider {
-            Provider::Google => self.google()?.id_token(token, nonce).await,
-            Provider::Microsoft => self.microsoft()?.id_token(token, nonce).await,
-            Provider::Okta => self.okta(okta_domain)?.id_token(token, nonce).await,
         }
     }
 

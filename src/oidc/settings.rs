@@ -3,6 +3,9 @@
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::error::OidcError;
+use crate::domain::Provider;
+
 /// What stands for the domain in [`OktaSettings::base_url`].
 pub const OKTA_DOMAIN_PLACE: &str = "{okta_domain}";
 
@@ -84,4 +87,35 @@ pub enum AuthServer {
     Default,
     /// The org server: its access tokens are opaque to everybody else, and introspected.
     Org,
+}
+
+impl OidcSettings {
+    /// The variable that would turn a provider on.
+    pub(super) fn missing(&self, provider: Provider) -> Option<&'static str> {
+        let outcome = match provider {
+            Provider::Google => self.google().map(drop),
+            Provider::Microsoft => self.microsoft().map(drop),
+            Provider::Okta => self.okta().map(drop),
+        };
+        match outcome {
+            Err(OidcError::NotConfigured { variable, .. }) => Some(variable),
+            _ => None,
+        }
+    }
+
+    pub(super) fn google(&self) -> Result<&GoogleSettings, OidcError> {
+        let off = OidcError::NotConfigured { provider: Provider::Google, variable: "OAUTH_GOOGLE_CLIENT_ID" };
+        self.google.as_ref().ok_or(off)
+    }
+
+    pub(super) fn microsoft(&self) -> Result<&MicrosoftSettings, OidcError> {
+        let off = OidcError::NotConfigured { provider: Provider::Microsoft, variable: "OAUTH_MICROSOFT_CLIENT_ID" };
+        self.microsoft.as_ref().ok_or(off)
+    }
+
+    pub(super) fn okta(&self) -> Result<&OktaSettings, OidcError> {
+        let off = |variable| OidcError::NotConfigured { provider: Provider::Okta, variable };
+        let okta = self.okta.as_ref().ok_or(off("OAUTH_OKTA_DOMAIN"))?;
+        if okta.client_ids.is_empty() { Err(off("OAUTH_OKTA_CLIENT_ID")) } else { Ok(okta) }
+    }
 }

@@ -157,6 +157,9 @@ async fn link<C: Statements + IdentityStatements>(
 ) -> StoreResult<(Identity, bool)> {
     use_once(conn, once).await?;
     conn.lock_user(user).await?;
+    if conn.find_credentials_of(user).await?.is_none() {
+        return Err(StoreError::NoSuchUser);
+    }
     let holder = conn.find_holder(&identity.issuer, &identity.subject).await?;
     let (id, is_new) = match holder {
         Some(holder) if holder.user == user => (holder.identity, false),

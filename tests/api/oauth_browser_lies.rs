@@ -17,7 +17,9 @@ async fn the_browsers_cookie_is_for_this_flow_alone() {
     assert!(cookie.http_only() == Some(true) && cookie.secure() == Some(true), "{cookie}");
     // A browser that comes from elsewhere brings a lax cookie along, and no strict one.
     assert_eq!(cookie.same_site(), Some(actix_web::cookie::SameSite::Lax), "{cookie}");
-    assert!(cookie.path().is_some_and(|path| path.starts_with("/auth/oauth")), "{cookie}");
+    // No subdomain can set one of this name (RFC 6265bis §4.1.3.2).
+    assert!(cookie.name().starts_with("__Host-") && cookie.path() == Some("/"), "{cookie}");
+    assert_eq!(cookie.domain(), None, "{cookie}");
     assert!(cookie.max_age().is_some_and(|age| (60..=900).contains(&age.whole_seconds())), "{cookie}");
     assert!(cookie.value().len() >= 22, "{cookie}");
 }

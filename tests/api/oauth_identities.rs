@@ -35,7 +35,7 @@ on_both_databases! {
         assert_eq!(metadata, [&json!("microsoft"), &json!(person.subject)]);
         let identity = answer.json();
         assert_uuid_v7(&identity["id"]);
-        assert_millisecond_time(&identity["created_at"]);
+        assert_millisecond_time(&identity["linked_at"]);
         assert_eq!(identity["provider"], "microsoft");
         assert_eq!(identity["issuer"], provider.microsoft(TENANT));
         assert_eq!(identity["subject"], person.subject);

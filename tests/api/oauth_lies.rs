@@ -3,7 +3,7 @@
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 
-use crate::support::provider::{KEYS, MICROSOFT_CLIENT, Person, Provider};
+use crate::support::provider::{KEYS, MICROSOFT_CLIENT, OKTA_CLIENT, Person, Provider};
 use crate::support::{Forge, base64url, claims, now, slot};
 
 /// Good access tokens that can be verified without asking.
@@ -46,8 +46,8 @@ fn lies(good: &Forge) -> Vec<(&'static str, &'static str, String)> {
         ("unsupported_algorithm", "the same in DER", hmac(&first.public_der)),
         ("unknown_key", "a kid of no key", good.clone().kid("another").token()),
         ("unknown_key", "another's key", good.clone().key(&KEYS.forger).token()),
-        ("unknown_key", "the kid of a key of another type", good.clone().kid(KEYS.curve.kid).token()),
-        ("unknown_key", "a key for encryption", good.clone().key(&KEYS.encryption).token()),
+        ("wrong_key_type", "the kid of a key of another type", good.clone().kid(KEYS.curve.kid).token()),
+        ("wrong_key_type", "a key for encryption", good.clone().key(&KEYS.encryption).token()),
         ("bad_signature", "another's key under our kid", good.clone().key(&KEYS.forger).kid(first.kid).token()),
         ("bad_signature", "claims of another token", altered),
     ]
@@ -132,9 +132,10 @@ async fn what_is_no_token_is_malformed() {
         for name in ["google", "microsoft", "okta"] {
             app.with_id_token(name, nonsense).await.refused_token("malformed");
         }
-        for name in ["microsoft", "okta"] {
-            app.with_access_token(name, nonsense).await.refused_token("malformed");
-        }
+        app.with_access_token("okta", nonsense).await.refused_token("malformed");
+        // Graph has tokens that look like nothing.
+        let problem = app.with_access_token("microsoft", nonsense).await.problem(401, "invalid_provider_token");
+        assert!(["malformed", "graph_token"].iter().any(|reason| problem["reason"] == *reason), "{problem}");
     }
     let huge = format!("{whole}{}", "A".repeat(20_000));
     app.with_id_token("google", &huge).await.expect_one_of(&[401, 413, 422]);
@@ -156,9 +157,15 @@ async fn an_id_token_is_no_access_token() {
         let expected = match name {
             "google" => "rejected_by_provider",
             "okta" => "wrong_audience",
-            _ => "wrong_authorized_party",
+            _ => "wrong_token_type",
         };
         assert_eq!(problem["reason"], expected, "{name}: {problem}");
+    }
+    for (name, token) in [
+        ("microsoft", provider.microsoft_access_token(&Person::without_email())),
+        ("okta", provider.okta_access_token(&Person::without_email()).claim("aud", OKTA_CLIENT)),
+    ] {
+        app.with_id_token(name, &token.token()).await.refused_token("wrong_token_type");
     }
     let other_client = provider.microsoft_access_token(&Person::without_email()).claim("azp", "another-app");
     app.with_access_token("microsoft", &other_client.token()).await.refused_token("wrong_authorized_party");

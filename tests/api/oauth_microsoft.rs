@@ -50,8 +50,8 @@ async fn a_token_of_microsoft_is_of_an_allowed_tenant_that_its_issuer_names() {
             ("wrong_issuer", good.clone().claim("iss", other_issuer.as_str())),
             ("wrong_issuer", good.clone().claim("iss", provider.microsoft("{tenantid}"))),
             ("wrong_issuer", good.clone().claim("iss", v1.as_str()).claim("ver", "1.0")),
-            ("malformed", good.clone().without("tid")),
-            ("malformed", good.clone().without("oid")),
+            ("wrong_tenant", good.clone().without("tid")),
+            ("wrong_subject", good.clone().without("oid")),
         ] {
             let answer = send(&lie).await;
             assert_eq!(answer.json()["reason"], reason, "{}: {}", claims(&lie.token()), answer.text());

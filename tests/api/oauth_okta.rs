@@ -54,7 +54,7 @@ async fn an_access_token_of_okta_is_of_our_client_and_of_one_subject() {
     let good = || provider.okta_access_token(&Person::without_email());
     app.with_access_token("okta", &good().claim("cid", "another-app").token()).await.refused_token("wrong_client");
     app.with_access_token("okta", &good().without("cid").token()).await.refused_token("wrong_client");
-    app.with_access_token("okta", &good().without("uid").token()).await.refused_token("malformed");
+    app.with_access_token("okta", &good().without("uid").token()).await.refused_token("wrong_token_type");
     let jane = Person::named("jane");
     let token = provider.okta_access_token(&jane).token();
     provider.tells_of(&jane.subject, json!({"sub": "somebody-else", "email": "a@b.example", "email_verified": true}));

@@ -47,3 +47,24 @@ fn the_table_of_settings_is_whole() {
         assert_eq!(README.matches(&row).count(), 1, "{}", variable.name);
     }
 }
+
+/// The settings of the README's section on sign-in, as they are to be copied.
+fn sign_in_settings() -> String {
+    let section =
+        README.split("## Sign-in with Google, Microsoft and Okta").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks.filter(|block| block.starts_with("OAUTH_") || block.starts_with("PUBLIC_URL")).collect()
+}
+
+#[test]
+fn the_settings_of_the_section_on_sign_in_turn_all_providers_on() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), sign_in_settings()).unwrap();
+    let exit = Database::sqlite().app().inside(folder.path()).command_line(&["config", "check"], "");
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    for set in ["OAUTH_GOOGLE_CLIENT_ID", "OAUTH_MICROSOFT_TENANTS", "OAUTH_OKTA_DOMAIN", "OAUTH_REDIRECT_ALLOWLIST"] {
+        assert!(sign_in_settings().contains(set), "{set}");
+    }
+    // Nothing is left to be warned of.
+    assert!(!exit.stderr.contains("OAUTH_"), "{exit:?}");
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis::domain::{Authority, PolicyChange, RoleName, SessionId, Timestamp, TokenHash, UserId, Username};
-use portcullis::store::{Change, ChangeFeed, NewSession, NewUser, Store};
+use portcullis::store::{Change, ChangeFeed, Checked, NewSession, NewUser, Store};
 
 use crate::instance::settings;
 use crate::support::{Backend, Database, slot};
