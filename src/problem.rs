@@ -66,6 +66,8 @@ pub enum ApiError {
     AccountExists,
     /// A provider account is another user's.
     IdentityTaken,
+    /// As many provider accounts are linked as may be.
+    TooManyIdentities,
     /// Without this provider account its user could not sign in any more.
     LastCredential,
     /// It would take the last administrator away.
@@ -139,6 +141,7 @@ impl ApiError {
             Self::Conflict(conflict) => (StatusCode::CONFLICT, conflict_code(conflict)),
             Self::AccountExists => (StatusCode::CONFLICT, "account_exists"),
             Self::IdentityTaken => (StatusCode::CONFLICT, "identity_taken"),
+            Self::TooManyIdentities => (StatusCode::CONFLICT, "too_many_identities"),
             Self::LastCredential => (StatusCode::CONFLICT, "last_credential"),
             Self::LastAdmin => (StatusCode::CONFLICT, "last_admin"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
@@ -200,6 +203,7 @@ impl ApiError {
                 "An account with this email exists: sign in there and link this provider account to it".into()
             }
             Self::IdentityTaken => "This provider account is linked to another user".into(),
+            Self::TooManyIdentities => "At most 20 provider accounts can be linked".into(),
             Self::LastCredential => {
                 "This is the only way to sign in to this account: link another one first, or let an administrator set a password".into()
             }

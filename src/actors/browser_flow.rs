@@ -40,7 +40,6 @@ pub struct FlowRequest {
 }
 
 /// What a provider sends a browser back with.
-#[derive(Debug, Clone)]
 pub struct Callback {
     /// Of which provider's callback.
     pub provider: Provider,
@@ -53,7 +52,6 @@ pub struct Callback {
 }
 
 /// How a callback ended: the browser goes back to its page either way.
-#[derive(Debug)]
 pub struct CallbackEnd {
     /// The page.
     pub redirect_uri: String,
@@ -162,6 +160,9 @@ impl Identities {
     /// # Errors
     /// `InvalidGrant`: there is no such code (any more), or the verifier does not fit; or the database is away.
     pub async fn exchange(&self, code: &SecretString, verifier: &SecretString) -> ServiceResult<Verified> {
+        if !is_random_text(code.expose_secret()) {
+            return Err(ServiceError::InvalidGrant);
+        }
         let taken = self.store.take_oauth_code(hash_token(code.expose_secret()), self.tokens.now()).await?;
         let taken = taken.ok_or(ServiceError::InvalidGrant)?;
         let challenge = challenge_of(verifier.expose_secret());

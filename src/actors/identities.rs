@@ -91,6 +91,7 @@ impl Identities {
                 now: self.tokens.now(),
             })
             .await?;
+        self.tokens.forget_sessions(user.ended).await?;
         let username: Arc<str> = user.username.into();
         let sign_in = SignIn {
             user_id: user.user_id,

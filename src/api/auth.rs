@@ -167,13 +167,15 @@ pub(super) fn new_account(services: &Services, request: RegisterRequest) -> Resu
 #[utoipa::path(post, path = "/auth/login", tag = "Authentication",
     request_body(content((LoginRequest = "application/json"), (LoginRequest = "application/x-www-form-urlencoded"))),
     responses((status = 200, description = "A pair of tokens", body = TokenResponse),
-        (status = 401, description = "`invalid_credentials`: one answer for an unknown name and a wrong password")))]
+        (status = 401, description = "`invalid_credentials`: one answer for an unknown name and a wrong password"),
+        (status = 403, description = "`origin_not_allowed`: another site's page asks for the cookie")))]
 async fn login(
     request: HttpRequest,
     services: web::Data<Services>,
     body: JsonOrForm<LoginRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let LoginRequest { username, password, use_cookie } = body.0;
+    refresh_cookie::check_sign_in(&request, &services.settings, use_cookie)?;
     let result =
         services.accounts.log_in(&username, &password, client::address(&request), client::user_agent(&request)).await;
     services.metrics.logins.with_label_values(&[login_result(&result)]).inc();

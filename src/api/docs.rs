@@ -324,6 +324,7 @@ fn errors() -> Vec<ApiError> {
             .map(|role| ApiError::Conflict(Conflict::DefaultRole { role, problem: "would hold users:manage" })),
         Some(ApiError::AccountExists),
         Some(ApiError::IdentityTaken),
+        Some(ApiError::TooManyIdentities),
         Some(ApiError::LastCredential),
         Some(ApiError::LastAdmin),
         Some(ApiError::TooLarge(65_536)),

@@ -9,7 +9,7 @@ use super::Services;
 use super::body::Json;
 use super::endpoint::{Endpoint, Needs};
 use super::oauth::{OauthLoginRequest, note_identity, note_reason, result_of};
-use crate::domain::{Identity, IdentityId, Timestamp};
+use crate::domain::{Identity, IdentityId, Page, SessionEnd, Timestamp};
 use crate::guard::{AuditNote, Principal};
 use crate::problem::ApiError;
 
@@ -62,8 +62,16 @@ impl From<Identity> for IdentityResponse {
 /// The provider accounts of a user.
 #[derive(Serialize, ToSchema)]
 pub(super) struct IdentityList {
-    /// Oldest first.
+    /// Oldest first; all of them, for a user has no more than 20.
     items: Vec<IdentityResponse>,
+    /// At most so many.
+    limit: u32,
+    /// None were left out before them.
+    offset: u64,
+    /// No others follow.
+    has_more: bool,
+    /// Null: these are all.
+    next_cursor: Option<String>,
 }
 
 /// List the own provider accounts
@@ -73,7 +81,8 @@ pub(super) struct IdentityList {
     responses((status = 200, description = "Oldest first", body = IdentityList)))]
 async fn list(principal: Principal, services: web::Data<Services>) -> Result<HttpResponse, ApiError> {
     let items = services.identities.list(principal.id()).await?.into_iter().map(Into::into).collect();
-    Ok(HttpResponse::Ok().json(IdentityList { items }))
+    let Page { limit, offset } = Page::default();
+    Ok(HttpResponse::Ok().json(IdentityList { items, limit, offset, has_more: false, next_cursor: None }))
 }
 
 /// Link a provider account to the own account
@@ -85,7 +94,7 @@ async fn list(principal: Principal, services: web::Data<Services>) -> Result<Htt
     responses((status = 201, description = "It is linked", body = IdentityResponse),
         (status = 200, description = "It was linked before", body = IdentityResponse),
         (status = 401, description = "`invalid_provider_token`, with its reason; or `not_authenticated`, `token_expired`, `token_revoked`, `token_invalid`"),
-        (status = 409, description = "`identity_taken`: it is another user's"),
+        (status = 409, description = "`identity_taken`: it is another user's; `too_many_identities`: 20 are linked"),
         (status = 422, description = "`unknown_provider`, `provider_not_configured`"),
         (status = 503, description = "`provider_unavailable`")))]
 async fn link(
@@ -102,7 +111,11 @@ async fn link(
         error
     })?;
     note_identity(&request, &verified.identity);
-    let (identity, is_new) = services.identities.link(principal.id(), verified).await?;
+    let (identity, is_new) = services.identities.link(principal.id(), verified).await.map_err(|error| {
+        let error = ApiError::from(error);
+        note_reason(&request, provider, result_of(&error));
+        error
+    })?;
     AuditNote::on(&request, |note| {
         note.resource_id(Some(identity.id.to_string())).metadata("changed", is_new);
     });
@@ -111,6 +124,8 @@ async fn link(
 }
 
 /// Unlink one of the own provider accounts
+///
+/// All other sessions of the caller end: it may have begun one of them.
 ///
 /// **Permissions**: any user, for their own.
 #[utoipa::path(delete, path = "/auth/identities/{id}", tag = "Account", params(("id" = String, Path, description = "The identity's id")),
@@ -125,6 +140,9 @@ async fn unlink(
 ) -> Result<HttpResponse, ApiError> {
     let id: IdentityId = path.parse().map_err(|_| ApiError::NotFound("No such identity"))?;
     let gone = services.identities.unlink(principal.id(), id).await?;
+    // Whoever had it may be signed in by it.
+    let others = principal.session().map_or(SessionEnd::All, SessionEnd::AllBut);
+    services.tokens.end_sessions(principal.id(), others).await?;
     AuditNote::on(&request, |note| {
         note.metadata("provider", gone.provider.as_str())
             .metadata("issuer", gone.issuer)

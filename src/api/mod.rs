@@ -7,6 +7,7 @@ mod auth;
 mod authz;
 mod body;
 mod client;
+mod cookies;
 mod docs;
 mod endpoint;
 mod health;

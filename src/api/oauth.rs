@@ -2,14 +2,14 @@
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, Route, web};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::auth::{TokenResponse, token_response};
 use super::body::{Json, flag};
 use super::endpoint::{Endpoint, Needs};
-use super::{Services, client};
+use super::{Services, client, refresh_cookie};
 use crate::actors::{Client, Credential, IdentityOrigin, ProviderSession, ProviderToken, ServiceResult, Verified};
 use crate::domain::{FieldCode, FieldError, Provider, ProviderIdentity};
 use crate::guard::AuditNote;
@@ -108,7 +108,7 @@ pub(super) fn note_reason(request: &HttpRequest, provider: Provider, reason: &'s
 #[utoipa::path(post, path = "/auth/oauth/login", tag = "Authentication", request_body = OauthLoginRequest,
     responses((status = 200, description = "A pair of tokens", body = TokenResponse),
         (status = 401, description = "`invalid_provider_token`, with its reason"),
-        (status = 403, description = "`account_disabled`, `registration_disabled`"),
+        (status = 403, description = "`account_disabled`, `registration_disabled`, `origin_not_allowed`"),
         (status = 409, description = "`account_exists`: the address is a local account's, which has to link this one"),
         (status = 422, description = "`unknown_provider`, `provider_not_configured`"),
         (status = 503, description = "`provider_unavailable`")))]
@@ -118,6 +118,7 @@ async fn login(
     body: Json<OauthLoginRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let use_cookie = body.0.use_cookie;
+    refresh_cookie::check_sign_in(&request, &services.settings, use_cookie)?;
     let credential = body.0.into_credential()?;
     let provider = credential.provider;
     let result = match services.identities.verify(credential).await {
@@ -149,7 +150,7 @@ pub(super) struct ExchangeRequest {
 #[utoipa::path(post, path = "/auth/oauth/exchange", tag = "Authentication", request_body = ExchangeRequest,
     responses((status = 200, description = "A pair of tokens", body = TokenResponse),
         (status = 400, description = "`invalid_grant`: the code is over or used, or the verifier does not fit"),
-        (status = 403, description = "`account_disabled`, `registration_disabled`"),
+        (status = 403, description = "`account_disabled`, `registration_disabled`, `origin_not_allowed`"),
         (status = 409, description = "`account_exists`")))]
 async fn exchange(
     request: HttpRequest,
@@ -157,10 +158,29 @@ async fn exchange(
     body: Json<ExchangeRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let ExchangeRequest { code, code_verifier, use_cookie } = body.0;
-    let verified = services.identities.exchange(&code, &code_verifier).await?;
+    refresh_cookie::check_sign_in(&request, &services.settings, use_cookie)?;
+    check_verifier(&code_verifier)?;
+    let verified = services.identities.exchange(&code, &code_verifier).await.map_err(|error| {
+        let error = ApiError::from(error);
+        AuditNote::on(&request, |note| {
+            note.metadata("reason", result_of(&error));
+        });
+        error
+    })?;
     let provider = verified.identity.provider;
     let result = sign_in(&request, &services, verified).await;
     answer(&request, &services, provider, result, use_cookie)
+}
+
+/// RFC 7636 §4.1.
+fn check_verifier(verifier: &SecretString) -> Result<(), ApiError> {
+    let verifier = verifier.expose_secret();
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    if (43..=128).contains(&verifier.len()) && verifier.bytes().all(is_unreserved) {
+        return Ok(());
+    }
+    let message = "Expected 43 to 128 of A-Z a-z 0-9 - . _ ~ (RFC 7636)";
+    Err(ApiError::field(FieldError::new("code_verifier", FieldCode::Invalid, message)))
 }
 
 async fn sign_in(request: &HttpRequest, services: &Services, verified: Verified) -> ServiceResult<ProviderSession> {

@@ -5,13 +5,13 @@ use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, Route, web};
 
-use super::Services;
 use super::endpoint::{Endpoint, Needs};
 use super::oauth::{note_identity, note_refusal, parse_provider, result_of};
 use super::query::Query;
+use super::{Services, cookies};
 use crate::actors::{Callback, FlowRequest, ServiceError, is_random_text, random_text};
 use crate::domain::FieldCode;
-use crate::guard::AuditNote;
+use crate::guard::{AuditNote, RequestId};
 use crate::problem::ApiError;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -40,8 +40,22 @@ const BROWSER: &str = "__Host-portcullis-browser";
 /// As long as somebody may take at the provider.
 const BROWSER_LIFETIME: Duration = Duration::minutes(10);
 
-/// What a page is told where somebody, or the provider for them, has said no.
-const ACCESS_DENIED: &str = "access_denied";
+/// What a provider may say in place of a code (RFC 6749 §4.1.2.1, OpenID Connect Core 1.0 §3.1.2.6); what it says
+/// otherwise is somebody's no.
+const ERRORS: [&str; 8] = [
+    "access_denied",
+    "server_error",
+    "temporarily_unavailable",
+    "invalid_request",
+    "invalid_scope",
+    "unauthorized_client",
+    "login_required",
+    "consent_required",
+];
+
+fn known_error(error: &str) -> &'static str {
+    ERRORS.into_iter().find(|known| *known == error).unwrap_or(ERRORS[0])
+}
 
 /// The greatest state of a page.
 const MAX_PAGE_STATE: usize = 1024;
@@ -59,7 +73,7 @@ fn browser_cookie(browser: String) -> Cookie<'static> {
 
 /// The request's own, so that two tabs can sign in at once.
 fn browser_of(request: &HttpRequest) -> Option<String> {
-    request.cookie(BROWSER).map(|cookie| cookie.value().to_owned()).filter(|browser| is_random_text(browser))
+    cookies::find(request, BROWSER).filter(|browser| is_random_text(browser)).map(str::to_owned)
 }
 
 /// Where the browser goes; the URL that it comes from stays with us.
@@ -160,7 +174,12 @@ async fn callback(
     AuditNote::on(&request, |note| {
         note.metadata("provider", provider.as_str());
     });
+    let state = state.filter(|state| is_random_text(state));
     let (Some(state), Some(browser)) = (state, browser_of(&request)) else { return Err(ApiError::InvalidState) };
+    // Who only looks ahead uses nothing up.
+    if request.method() == Method::HEAD {
+        return Err(ApiError::InvalidState);
+    }
     let answer = match (error, code) {
         (None, Some(code)) => Ok(code.into()),
         (error, _) => Err(error.unwrap_or_default()),
@@ -171,15 +190,17 @@ async fn callback(
             note_identity(&request, &identity);
             vec![("code", code)]
         }
-        // As the provider has it in RFC 6749 §4.1.2.1, whatever else it says.
-        Err(ServiceError::ProviderError(_)) => {
-            note_refusal(&request, &services, provider, ACCESS_DENIED);
-            vec![("error", ACCESS_DENIED.to_owned())]
+        Err(ServiceError::ProviderError(error)) => {
+            let error = known_error(&error);
+            note_refusal(&request, &services, provider, error);
+            vec![("error", error.to_owned())]
         }
         Err(error) => {
             let error = ApiError::from(error);
             if let Some(cause) = error.cause() {
-                log::error!("sign-in with {provider}: {cause}");
+                let request_id = RequestId::of_request(&request);
+                let request_id = request_id.as_ref().map(RequestId::as_str).unwrap_or_default();
+                log::error!("[{request_id}] sign-in with {provider}: {cause}");
             }
             note_refusal(&request, &services, provider, result_of(&error));
             vec![("error", error.code().to_owned()), ("error_description", error.detail())]

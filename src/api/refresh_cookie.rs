@@ -4,19 +4,20 @@
 //! ASVS 5, 3.5: the browser itself says which page asks).
 
 use actix_web::HttpRequest;
-use std::borrow::Cow;
-
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::ApiSettings;
+use super::{ApiSettings, cookies};
 use crate::actors::TokenPair;
 use crate::problem::ApiError;
 
 /// Its prefix makes browsers refuse it where it does not come over TLS, or from this machine (RFC 6265bis §4.1.3).
 const NAME: &str = "__Secure-portcullis-refresh";
+
+/// How browsers say whose page asks (Fetch Metadata).
+const FETCH_SITE: &str = "sec-fetch-site";
 
 /// Where it is sent: to what refreshes and ends sessions.
 const PATH: &str = "/auth";
@@ -44,7 +45,7 @@ pub(super) fn removal() -> Cookie<'static> {
 
 /// Whether the request has one.
 pub(super) fn is_in(request: &HttpRequest) -> bool {
-    request.cookie(NAME).is_some()
+    cookies::is_in(request, NAME)
 }
 
 /// The refresh token of the request's cookie, where there is one.
@@ -52,11 +53,22 @@ pub(super) fn is_in(request: &HttpRequest) -> bool {
 /// # Errors
 /// `OriginNotAllowed`: there is one, and another site's page, or no page, sent it.
 pub(super) fn read(request: &HttpRequest, settings: &ApiSettings) -> Result<Option<SecretString>, ApiError> {
-    let Some(cookie) = request.cookie(NAME) else { return Ok(None) };
-    if !is_of_allowed_page(request, settings) {
+    if is_in(request) && !is_of_allowed_page(request, settings) {
         return Err(ApiError::OriginNotAllowed);
     }
-    Ok(Some(cookie.value().to_owned().into()))
+    Ok(cookies::find(request, NAME).map(|token| token.to_owned().into()))
+}
+
+/// Whether a sign-in may set one: else another site's form would sign its visitors in as somebody else.
+///
+/// # Errors
+/// `OriginNotAllowed`: a browser asks, and for another site's page.
+pub(super) fn check_sign_in(request: &HttpRequest, settings: &ApiSettings, use_cookie: bool) -> Result<(), ApiError> {
+    let is_browser = request.headers().contains_key(header::ORIGIN) || request.headers().contains_key(FETCH_SITE);
+    if use_cookie && is_browser && !is_of_allowed_page(request, settings) {
+        return Err(ApiError::OriginNotAllowed);
+    }
+    Ok(())
 }
 
 /// By what browsers say of the page that asks, and pages can't change (Fetch Metadata, and RFC 6454 §7).
@@ -67,15 +79,15 @@ fn is_of_allowed_page(request: &HttpRequest, settings: &ApiSettings) -> bool {
             own_origin(request, settings) == origin || settings.allowed_origins.iter().any(|allowed| allowed == origin)
         }
         // Browsers that send none say so otherwise.
-        None => text("sec-fetch-site") == Some("same-origin"),
+        None => text(FETCH_SITE) == Some("same-origin"),
     }
 }
 
 /// This service's own; where nobody has said which, and the port was free to be any, where it listens.
-fn own_origin<'a>(request: &HttpRequest, settings: &'a ApiSettings) -> Cow<'a, str> {
+fn own_origin(request: &HttpRequest, settings: &ApiSettings) -> String {
     let origin = settings.origin();
     match origin.strip_suffix(":0") {
-        Some(host) => format!("{host}:{}", request.app_config().local_addr().port()).into(),
-        None => origin.into(),
+        Some(host) => format!("{host}:{}", request.app_config().local_addr().port()),
+        None => origin,
     }
 }

@@ -22,10 +22,11 @@ pub struct ApiSettings {
 }
 
 impl ApiSettings {
-    /// This service's own origin, as browsers write it (RFC 6454 §6.2).
-    pub(super) fn origin(&self) -> &str {
-        let host = self.public_url.find("://").map_or(0, |scheme| scheme + 3);
-        let end = self.public_url[host..].find('/').map_or(self.public_url.len(), |path| host + path);
-        &self.public_url[..end]
+    /// This service's own origin, as browsers write it (RFC 6454 §6.2): in lower case, without the scheme's own port.
+    pub(super) fn origin(&self) -> String {
+        let (scheme, rest) = self.public_url.split_once("://").unwrap_or_default();
+        let origin = format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()).to_ascii_lowercase();
+        let port = if scheme == "https" { ":443" } else { ":80" };
+        origin.strip_suffix(port).map_or(origin.clone(), str::to_owned)
     }
 }

@@ -26,6 +26,7 @@ use crate::api::ApiSettings;
 use crate::domain::{Email, NewPassword, PasswordPolicy, RoleName, Username};
 use crate::guard::GuardSettings;
 use crate::journal::{Fsync, JournalSettings};
+use crate::oidc::is_safe_url;
 use crate::store::{Database, StoreSettings};
 use reader::Reader;
 
@@ -240,8 +241,12 @@ fn api(reader: &Reader<'_>, server: &ServerSettings) -> Result<ApiSettings, Conf
         IpAddr::V6(address) => format!("[{address}]"),
     };
     let public_url = reader.text_or("PUBLIC_URL", &format!("http://{host}:{}", server.port));
-    if !is_origin_with_path(&public_url) || public_url.contains('@') {
-        return Err(ConfigError::new("PUBLIC_URL", "expected a URL without credentials, as https://auth.example.com"));
+    // Callbacks and cookies go there.
+    if reader.text("PUBLIC_URL").is_some() && (!is_safe_url(&public_url) || public_url.contains('?')) {
+        return Err(ConfigError::new(
+            "PUBLIC_URL",
+            "expected an https URL (http on a loopback host only) without credentials or query, as https://auth.example.com",
+        ));
     }
     Ok(ApiSettings {
         is_registration_enabled: reader.flag("ENABLE_REGISTRATION", true)?,

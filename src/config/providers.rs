@@ -37,7 +37,8 @@ pub(super) fn read(
         okta: Some(okta).filter(|okta| !okta.domains.is_empty()),
         public_url: public_url.to_owned(),
     };
-    warn(&oidc, warnings);
+    let is_link_by_email_enabled = reader.flag("OAUTH_LINK_BY_EMAIL", false)?;
+    warn(&oidc, is_link_by_email_enabled, warnings);
     let redirect_allowlist = reader.list("OAUTH_REDIRECT_ALLOWLIST");
     if !redirect_allowlist.iter().all(|url| is_safe_url(url)) {
         return Err(ConfigError::new("OAUTH_REDIRECT_ALLOWLIST", "expected https URLs (http on a loopback host only)"));
@@ -45,7 +46,7 @@ pub(super) fn read(
     Ok(ProviderSettings {
         oidc,
         is_auto_registration_enabled: reader.flag("OAUTH_AUTO_REGISTER", is_registration_enabled)?,
-        is_link_by_email_enabled: reader.flag("OAUTH_LINK_BY_EMAIL", false)?,
+        is_link_by_email_enabled,
         redirect_allowlist,
     })
 }
@@ -120,7 +121,19 @@ fn okta(reader: &Reader<'_>) -> Result<OktaSettings, ConfigError> {
 }
 
 /// What is allowed but should be known.
-fn warn(oidc: &OidcSettings, warnings: &mut Vec<String>) {
+fn warn(oidc: &OidcSettings, is_link_by_email_enabled: bool, warnings: &mut Vec<String>) {
+    if is_link_by_email_enabled && oidc.google.as_ref().is_some_and(|google| google.hosted_domain.is_none()) {
+        warnings.push(
+            "OAUTH_LINK_BY_EMAIL=true without OAUTH_GOOGLE_HOSTED_DOMAIN: Google goes on calling an address verified \
+             that has passed to somebody else, and its former owner would get into their account"
+                .into(),
+        );
+    }
+    if oidc.okta.as_ref().is_some_and(|okta| okta.domains.len() > 1 && okta.client_secret.is_some()) {
+        warnings.push(
+            "OAUTH_OKTA_CLIENT_SECRET goes to each of several OAUTH_OKTA_DOMAIN: all of them must be your own".into(),
+        );
+    }
     if oidc.okta.as_ref().is_some_and(|okta| okta.client_ids.is_empty()) {
         warnings.push(
             "OAUTH_OKTA_CLIENT_ID is not set: any app of that company would get in, so Okta sign-in is off".into(),

@@ -21,6 +21,9 @@ pub struct Identity {
     pub last_login_at: Option<Timestamp>,
 }
 
+/// How many a user may have.
+pub const MAX_IDENTITIES: usize = 20;
+
 /// Why an account at a provider signs nobody in, or is not linked or unlinked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
@@ -42,6 +45,9 @@ pub enum IdentityError {
     /// The caller has no such one.
     #[error("no such identity")]
     Unknown,
+    /// The user has as many as they may have.
+    #[error("too many provider accounts are linked")]
+    TooMany,
     /// Its user could not sign in any more.
     #[error("it is the only way to sign in to this account")]
     LastCredential,

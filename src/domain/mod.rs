@@ -36,7 +36,7 @@ pub use event::{CustomEvent, MAX_METADATA_BYTES};
 pub use field::{FieldCode, FieldError};
 pub use grant::Grant;
 pub use id::{IdentityId, RecordId, SessionId, UserId, WriterId, canonical};
-pub use identity::{Identity, IdentityError, username_candidates};
+pub use identity::{Identity, IdentityError, MAX_IDENTITIES, username_candidates};
 pub use page::{MAX_LIMIT, Page, Slice};
 pub use password::{MAX_PASSWORD_BYTES, NewPassword, PasswordPolicy, normalize_password};
 pub use permission::{Permission, PermissionInfo, is_identifier, is_permission};

@@ -39,6 +39,7 @@ impl From<IdentityError> for ApiError {
             IdentityError::Unknown => Self::NotFound("No such identity"),
             IdentityError::AccountExists => Self::AccountExists,
             IdentityError::Taken => Self::IdentityTaken,
+            IdentityError::TooMany => Self::TooManyIdentities,
             IdentityError::LastCredential => Self::LastCredential,
         }
     }

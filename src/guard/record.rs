@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use actix_web::HttpMessage;
 use actix_web::HttpRequest;
 use actix_web::dev::{Extensions, ServiceRequest};
 use actix_web::http::header::{self, HeaderValue};
@@ -34,6 +35,13 @@ pub(super) struct Arrival {
 pub(crate) struct Origin {
     pub(crate) address: Option<IpAddr>,
     pub(super) request_id: RequestId,
+}
+
+impl RequestId {
+    /// The one that a request came with, or was given.
+    pub(crate) fn of_request(request: &impl HttpMessage) -> Option<Self> {
+        request.extensions().get::<Origin>().map(|origin| origin.request_id.clone())
+    }
 }
 
 impl Arrival {

@@ -116,7 +116,7 @@ pub(super) async fn introspect(
         .map_err(|error| refused(caller, error))?;
     Ok(Introspected {
         is_active: answer.active(),
-        is_bearer: answer.token_type().is_none_or(|kind| *kind == BasicTokenType::Bearer),
+        is_bearer: answer.token_type().is_some_and(|kind| *kind == BasicTokenType::Bearer),
         client_id: answer.client_id().map(|id| id.to_string()),
         issuer: answer.iss().map(str::to_owned),
         ends: answer.exp().map(Timestamp::from),

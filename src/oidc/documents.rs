@@ -211,10 +211,9 @@ impl Source {
                 }
             }
         }
+        let cut = Cut { source: self, is_again: held.is_some(), provider: caller.provider };
         let outcome = self.fetch(held.as_ref(), discover, caller).await;
-        let failure = outcome.as_ref().err().cloned();
-        let attempt = Attempt { ended: Instant::now(), is_again: held.is_some(), failure };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempt);
+        cut.ended(outcome.as_ref().err().cloned());
         match outcome {
             Ok(known) => {
                 let known = Arc::new(known);
@@ -263,6 +262,33 @@ impl Source {
 
     fn last_attempt(&self) -> Option<Attempt> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// An attempt that is on its way. Who is cut off while they wait for it leaves word for those behind them: each
+/// would wait out the rest of their own time else, and be cut off, too.
+struct Cut<'a> {
+    source: &'a Source,
+    is_again: bool,
+    provider: Provider,
+}
+
+impl Cut<'_> {
+    fn ended(self, failure: Option<Undiscovered>) {
+        self.note(failure);
+        std::mem::forget(self);
+    }
+
+    fn note(&self, failure: Option<Undiscovered>) {
+        let attempt = Attempt { ended: Instant::now(), is_again: self.is_again, failure };
+        *self.source.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempt);
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        let cause = "its discovery document could not be had in time";
+        self.note(Some(Undiscovered::Unavailable(OidcError::unavailable(self.provider, cause))));
     }
 }
 

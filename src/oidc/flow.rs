@@ -131,7 +131,8 @@ pub(super) async fn redeem(desk: &Desk, response: AuthorizationResponse) -> Resu
         return Ok(identity);
     }
     // An ID token may be thin where an access token comes with it (OpenID Connect Core 1.0 §5.4).
-    match userinfo::ask(caller, &known, client_id, &redeemed.access_token, &identity.subject).await {
+    let asked = userinfo::ask(caller, &known, client_id, &redeemed.access_token, &identity.subject).await;
+    match asked.map_err(OidcError::from) {
         Ok(account) => {
             let profile = Profile::from(account.standard_claims());
             let said = profile.identity(provider, &identity.issuer, &identity.subject);

@@ -139,9 +139,8 @@ impl<'a> Okta<'a> {
         let ours = self.settings.client_ids.first().map(String::as_str).unwrap_or_default();
         match userinfo::ask(self.caller(), known, ours, token, user).await {
             Ok(account) => Ok(identity(Profile::from(account.standard_claims()))),
-            // The token is good, but not for this.
-            Err(OidcError::Refused(Refusal::RejectedByProvider)) => Ok(identity(Profile::default())),
-            Err(error) => Err(error),
+            Err(userinfo::Unanswered::NotAllowed) => Ok(identity(Profile::default())),
+            Err(error) => Err(error.into()),
         }
     }
 

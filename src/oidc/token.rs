@@ -42,6 +42,10 @@ pub(super) struct Extra {
     pub(super) cid: Option<String>,
     /// Okta: the user of an access token.
     pub(super) uid: Option<String>,
+    /// Microsoft: how an app proved itself; of a person's ID token there is none.
+    pub(super) azpacr: Option<serde_json::Value>,
+    /// Microsoft: `app` for an app's own token.
+    pub(super) idtyp: Option<String>,
     /// Microsoft, Okta: what an access token allows; an ID token has none.
     pub(super) scp: Option<serde_json::Value>,
 }
@@ -197,7 +201,9 @@ fn check_beginning(claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
 /// # Errors
 /// It is an access token, too old, or has another nonce.
 pub(super) fn check_id_token(claims: &Claims, nonce: Option<&str>, now: Timestamp) -> Result<(), Refusal> {
-    if claims.additional_claims().scp.is_some() || claims.additional_claims().cid.is_some() {
+    let extra = claims.additional_claims();
+    let is_apps = extra.azpacr.is_some() || extra.idtyp.as_deref() == Some("app");
+    if is_apps || extra.scp.is_some() || extra.cid.is_some() {
         return Err(Refusal::WrongTokenType);
     }
     if now.since(claims.issue_time().into()) > MAX_AGE {

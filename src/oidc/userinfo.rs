@@ -1,6 +1,7 @@
 //! What a provider says of the account that an access token is for (OpenID Connect Core 1.0 §5.3).
 
 use openidconnect::core::{CoreClient, CoreGenderClaim};
+use openidconnect::http::StatusCode;
 use openidconnect::{AccessToken, ClaimsVerificationError, ClientId, SubjectIdentifier, UserInfoClaims, UserInfoError};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -13,6 +14,29 @@ use crate::domain::Refusal;
 /// What is said of an account.
 pub(super) type UserInfo = UserInfoClaims<Extra, CoreGenderClaim>;
 
+/// Why nothing is said.
+pub(super) enum Unanswered {
+    /// The token is good, but not for this (RFC 6750 §3.1, `insufficient_scope`).
+    NotAllowed,
+    /// Anything else.
+    Other(OidcError),
+}
+
+impl From<OidcError> for Unanswered {
+    fn from(error: OidcError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Unanswered> for OidcError {
+    fn from(error: Unanswered) -> Self {
+        match error {
+            Unanswered::NotAllowed => Refusal::RejectedByProvider.into(),
+            Unanswered::Other(error) => error,
+        }
+    }
+}
+
 /// Asks about the account of this subject.
 ///
 /// # Errors
@@ -23,8 +47,8 @@ pub(super) async fn ask(
     client_id: &str,
     token: &SecretString,
     subject: &str,
-) -> Result<UserInfo, OidcError> {
-    let away = |cause: String| OidcError::unavailable(caller.provider, cause);
+) -> Result<UserInfo, Unanswered> {
+    let away = |cause: String| Unanswered::Other(OidcError::unavailable(caller.provider, cause));
     let endpoint = known.metadata.userinfo_endpoint().cloned();
     let endpoint = endpoint.ok_or_else(|| away("its discovery document names no userinfo endpoint".to_owned()))?;
     let client =
@@ -33,9 +57,14 @@ pub(super) async fn ask(
     let token = AccessToken::new(token.expose_secret().to_owned());
     let request = client.user_info(token, Some(SubjectIdentifier::new(subject.to_owned())));
     request.request_async(&caller).await.map_err(|error| match error {
-        UserInfoError::Request(error) => error,
-        UserInfoError::ClaimsVerification(ClaimsVerificationError::InvalidSubject(_)) => Refusal::WrongSubject.into(),
-        UserInfoError::Response(status, ..) if status.is_client_error() => Refusal::RejectedByProvider.into(),
+        UserInfoError::Request(error) => error.into(),
+        UserInfoError::ClaimsVerification(ClaimsVerificationError::InvalidSubject(_)) => {
+            OidcError::from(Refusal::WrongSubject).into()
+        }
+        UserInfoError::Response(StatusCode::FORBIDDEN, ..) => Unanswered::NotAllowed,
+        UserInfoError::Response(status, ..) if status.is_client_error() => {
+            OidcError::from(Refusal::RejectedByProvider).into()
+        }
         UserInfoError::Response(_, _, message) => away(format!("userinfo: {message}")),
         // The others may repeat what is said of a person.
         _ => away("its userinfo can't be read".to_owned()),

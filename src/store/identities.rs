@@ -3,10 +3,12 @@
 use super::change::Statements;
 use super::identity_statements::{Holder, IdentityStatements};
 use super::pool::{read, transaction};
+use super::sessions::end_in_order;
 use super::users::create;
 use super::{Clock, NewUser, Store, StoreError, StoreResult};
 use crate::domain::{
-    Identity, IdentityError, IdentityId, ProviderIdentity, RoleName, Timestamp, UserId, username_candidates,
+    Identity, IdentityError, IdentityId, MAX_IDENTITIES, ProviderIdentity, RoleName, SessionEnd, SessionId, Timestamp,
+    UserId, username_candidates,
 };
 
 /// What is accepted once, until when it has to be remembered.
@@ -44,6 +46,8 @@ pub struct ProviderUser {
     pub identity: IdentityId,
     /// How the account came to its user.
     pub origin: IdentityOrigin,
+    /// Sessions that have ended by that.
+    pub ended: Vec<SessionId>,
 }
 
 /// How an account at a provider came to its user.
@@ -66,6 +70,7 @@ fn known(holder: Holder) -> StoreResult<ProviderUser> {
         username: holder.username,
         identity: holder.identity,
         origin: IdentityOrigin::Known,
+        ended: Vec::new(),
     })
 }
 
@@ -95,11 +100,15 @@ async fn sign_in<C: Statements + IdentityStatements>(
         None => None,
     };
     let id = IdentityId::generate();
+    let mut ended = Vec::new();
     let (user_id, username, origin) = match owner {
-        Some(owner) if sign_in.is_link_by_email_enabled && owner.is_verified => {
+        // What another provider has made is nobody's to join: who verified its address is that provider's word.
+        Some(owner) if sign_in.is_link_by_email_enabled && owner.is_verified && owner.has_password => {
             if !owner.is_active {
                 return Err(IdentityError::AccountDisabled.into());
             }
+            // Whoever is signed in there by now may be somebody else.
+            ended = end_in_order(conn, owner.user, SessionEnd::All).await?;
             (owner.user, owner.username, IdentityOrigin::Linked)
         }
         Some(_) => return Err(IdentityError::AccountExists.into()),
@@ -109,7 +118,8 @@ async fn sign_in<C: Statements + IdentityStatements>(
         }
     };
     conn.insert_identity(id, user_id, identity, *now).await?;
-    Ok(ProviderUser { user_id, username, identity: id, origin })
+    conn.note_ended(&ended).await?;
+    Ok(ProviderUser { user_id, username, identity: id, origin, ended })
 }
 
 /// Makes the user of an account that has none.
@@ -165,6 +175,9 @@ async fn link<C: Statements + IdentityStatements>(
         Some(holder) if holder.user == user => (holder.identity, false),
         Some(_) => return Err(IdentityError::Taken.into()),
         None => {
+            if conn.list_identities(user).await?.len() >= MAX_IDENTITIES {
+                return Err(IdentityError::TooMany.into());
+            }
             let id = IdentityId::generate();
             conn.insert_identity(id, user, identity, now).await?;
             (id, true)

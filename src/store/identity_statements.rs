@@ -49,6 +49,7 @@ pub(super) struct AddressOwner {
     pub(super) user: UserId,
     pub(super) username: String,
     pub(super) is_verified: bool,
+    pub(super) has_password: bool,
     pub(super) is_active: bool,
 }
 
@@ -98,14 +99,21 @@ macro_rules! identity_statements {
             async fn find_address_owner(&mut self, email_key: &str) -> QueryResult<Option<AddressOwner>> {
                 let found = users::table
                     .filter(users::email_key.eq(email_key.to_owned()))
-                    .select((users::id, users::username, users::email_verified, users::is_active))
-                    .first::<(DbId, String, bool, bool)>(self)
+                    .select((
+                        users::id,
+                        users::username,
+                        users::email_verified,
+                        users::password_hash.is_not_null(),
+                        users::is_active,
+                    ))
+                    .first::<(DbId, String, bool, bool, bool)>(self)
                     .await
                     .optional()?;
-                Ok(found.map(|(user, username, is_verified, is_active)| AddressOwner {
+                Ok(found.map(|(user, username, is_verified, has_password, is_active)| AddressOwner {
                     user: user.into(),
                     username,
                     is_verified,
+                    has_password,
                     is_active,
                 }))
             }

@@ -134,6 +134,37 @@ on_both_databases! {
         with_cookie(with_headers(refresh(&app, &cookie), OURS[0]).send().await);
     }
 
+    async fn another_sites_form_signs_nobody_in_by_a_cookie(database: Database) {
+        let app = start(&database).await;
+        app.register("johndoe").await;
+        let form = [("username", "johndoe"), ("password", "securepassword123"), ("use_cookie", "true")];
+        let post = || app.post("/auth/login").form(&form);
+        for headers in STRANGE.into_iter().filter(|headers| headers.iter().any(|(name, _)| *name != "referer")) {
+            let refused = with_headers(post(), headers).send().await;
+            assert!(refused.cookies().is_empty(), "{headers:?}");
+            refused.problem(403, "origin_not_allowed");
+        }
+        with_cookie(with_headers(post(), OURS[0]).send().await);
+        // Without the cookie there is nothing that a page could plant.
+        let plain = app.post("/auth/login").form(&form[..2]).header("origin", "https://evil.example");
+        plain.send().await.expect(200);
+    }
+
+    async fn no_other_name_passes_for_the_cookies(database: Database) {
+        let app = start(&database).await;
+        app.register("johndoe").await;
+        let (_, cookie) = login(&app).await;
+        let token = cookie.split_once('=').unwrap().1;
+        for name in ["%5f_Secure-portcullis-refresh", "__secure-portcullis-refresh", "\u{2003}__Secure-portcullis-refresh"] {
+            let other = refresh(&app, &format!("{name}={token}")).header("origin", PUBLIC_URL).send().await;
+            other.expect_one_of(&[400, 415, 422]);
+        }
+        // Of two, one is somebody's who put it in.
+        let twice = refresh(&app, &format!("{cookie}; {NAME}=x")).header("origin", PUBLIC_URL).send().await;
+        twice.expect_one_of(&[400, 415, 422]);
+        with_cookie(refresh(&app, &format!("a=%ff; {cookie}")).header("origin", PUBLIC_URL).send().await);
+    }
+
     async fn a_logout_ends_the_cookies_session_and_clears_it(database: Database) {
         let app = start(&database).await;
         let phone = app.user("johndoe").await;

@@ -55,6 +55,19 @@ async fn a_public_url_with_credentials_is_refused_without_them() {
     }
 }
 
+#[tokio::test]
+async fn a_public_url_is_one_that_callbacks_and_cookies_can_go_to() {
+    let _slot = slot().await;
+    for url in
+        ["http://auth.example.com", "https://auth.example.com?x", "https://auth.example.com/#x", "ftp://localhost"]
+    {
+        check(&Database::sqlite().app().env("PUBLIC_URL", url)).refused("PUBLIC_URL");
+    }
+    for url in ["https://auth.example.com/base/", "http://localhost:8080", "http://127.0.0.1:80"] {
+        assert_eq!(check(&Database::sqlite().app().env("PUBLIC_URL", url)).code, Some(0), "{url}");
+    }
+}
+
 /// However the URL is taken apart, the password is in none of the parts that are shown.
 #[tokio::test]
 async fn a_password_in_the_database_url_is_never_shown() {

@@ -94,11 +94,24 @@ on_both_databases! {
         let claimed = google(&app, &provider, &Person::with_email("johndoe@example.com").unverified()).await.account();
         assert_ne!(claimed.id, john.id);
         assert_eq!(google(&app, &provider, &person).await.account().id, john.id);
+        // Whoever was signed in there by then is so no more.
+        app.me(&john.access).await.problem(401, "token_revoked");
+        let john = app.login("johndoe", &john.password).await;
         assert_eq!(app.identities(&john).await.len(), 1);
-        app.login("johndoe", &john.password).await;
         // Linked is linked: the address may change.
         app.change_user(&john.id, json!({"email": "other@example.com"})).await;
         assert_eq!(google(&app, &provider, &person).await.account().id, john.id);
+    }
+
+    async fn an_account_that_a_provider_made_is_nobody_elses_to_join(database: Database) {
+        let provider = Provider::start();
+        let app = database.app().signing_in_with(&provider).env("OAUTH_LINK_BY_EMAIL", "true").start().await;
+        let jane = google(&app, &provider, &Person::named("jane")).await.account();
+        assert_eq!(app.me(&jane.access).await.json()["email_verified"], true);
+        // Google still calls the address verified that somebody else has by now.
+        let token = provider.okta_id_token(&Person::named("jane")).token();
+        app.with_id_token("okta", &token).await.problem(409, "account_exists");
+        assert_eq!(app.identities(&jane).await.len(), 1);
     }
 
     async fn a_changed_address_is_no_longer_verified_and_links_nothing(database: Database) {

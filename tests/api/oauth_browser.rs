@@ -149,6 +149,9 @@ on_both_databases! {
         exchange(json!({"code": code})).await.invalid(&["code_verifier"]);
         exchange(json!({"code_verifier": flow.verifier})).await.invalid(&["code"]);
         exchange(json!({"code": 1, "code_verifier": flow.verifier})).await.invalid(&["code"]);
+        for verifier in ["", "a", &"a".repeat(42), &"a".repeat(129), &format!("{} ", "a".repeat(42))] {
+            exchange(json!({"code": code, "code_verifier": verifier})).await.invalid(&["code_verifier"]);
+        }
         // The provider's own code is none of ours.
         let flow = Flow::begin(&app, "okta").await;
         let theirs = flow.at_provider(&provider).await;

@@ -151,11 +151,28 @@ async fn who_says_no_at_the_provider_is_sent_back_to_the_page() {
         flow.is_told(&flow.come_back(&app, &callback).await, "access_denied");
         flow.come_back(&app, &callback).await.problem(400, "invalid_state");
     }
+    // The provider's own trouble is told as that.
+    let flow = Flow::begin(&app, "google").await;
+    let callback = bent(&flow.at_provider(&provider).await, "error", Some("server_error"));
+    flow.is_told(&flow.come_back(&app, &callback).await, "server_error");
     // What a stranger writes into a URL is not repeated to the page.
     let flow = Flow::begin(&app, "google").await;
     let callback = bent(&flow.at_provider(&provider).await, "error", Some("<script>"));
     let at_page = flow.come_back(&app, &callback).await.redirect();
     assert!(!at_page.as_str().contains("script"), "{at_page}");
+}
+
+#[tokio::test]
+async fn who_only_looks_ahead_uses_nothing_up() {
+    let _slot = slot().await;
+    let provider = Provider::start();
+    let app = provider.app().await;
+    provider.signs_in(&Person::named("jane"));
+    let flow = Flow::begin(&app, "google").await;
+    let callback = flow.at_provider(&provider).await;
+    app.call("HEAD", &callback).header("cookie", &flow.cookie).send().await.expect(400);
+    let at_page = flow.come_back(&app, &callback).await.redirect();
+    flow.exchange(&app, &parameter(&at_page, "code").unwrap()).send().await.expect(200);
 }
 
 #[tokio::test]

@@ -72,6 +72,31 @@ on_both_databases! {
         link(&app, &john, "google", &provider.google_id_token(&person).token()).await.expect(201);
     }
 
+    async fn who_unlinks_ends_the_sessions_that_it_may_have_begun(database: Database) {
+        let provider = Provider::start();
+        let app = database.app().signing_in_with(&provider).start().await;
+        let (john, person) = (app.user("johndoe").await, Person::named("mallory"));
+        let identity = link(&app, &john, "google", &provider.google_id_token(&person).token()).await.expect(201).json();
+        let mallory = by_google(&app, &provider, &person).await;
+        app.me(&mallory.access).await.expect(200);
+        unlink(&app, &john, &identity).await.expect(204);
+        app.me(&mallory.access).await.problem(401, "token_revoked");
+        app.me(&john.access).await.expect(200);
+    }
+
+    async fn a_user_has_twenty_at_most(database: Database) {
+        let provider = Provider::start();
+        let app = database.app().signing_in_with(&provider).start().await;
+        let john = app.user("johndoe").await;
+        for _ in 0..20 {
+            let token = provider.google_id_token(&Person::without_email()).token();
+            link(&app, &john, "google", &token).await.expect(201);
+        }
+        let token = provider.google_id_token(&Person::without_email()).token();
+        link(&app, &john, "google", &token).await.problem(409, "too_many_identities");
+        assert_eq!(app.identities(&john).await.len(), 20);
+    }
+
     async fn the_last_way_in_stays(database: Database) {
         let provider = Provider::start();
         let app = database.app().signing_in_with(&provider).start().await;

@@ -85,6 +85,19 @@ async fn any_tenant_is_any_uuid_and_no_path() {
 }
 
 #[tokio::test]
+async fn an_apps_own_token_is_nobodys_id_token() {
+    let _slot = slot().await;
+    let provider = Provider::start();
+    let app = provider.app().await;
+    let good = || provider.microsoft_id_token(&Person::without_email());
+    for token in [good().claim("azpacr", "1"), good().claim("idtyp", "app"), good().claim("scp", "user_impersonation")]
+    {
+        app.with_id_token("microsoft", &token.token()).await.refused_token("wrong_token_type");
+    }
+    app.with_id_token("microsoft", &good().token()).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_graph_token_is_refused_with_what_to_send_instead() {
     let _slot = slot().await;
     let provider = Provider::start();

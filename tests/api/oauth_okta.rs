@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::provider::{Grant, OKTA_DOMAIN, Person, Provider};
+use crate::support::provider::{Fault, Grant, OKTA_DOMAIN, Person, Provider};
 use crate::support::{Database, slot};
 
 #[tokio::test]
@@ -62,6 +62,24 @@ async fn an_access_token_of_okta_is_of_our_client_and_of_one_subject() {
 }
 
 #[tokio::test]
+async fn a_token_that_okta_has_revoked_signs_nobody_in_though_its_signature_holds() {
+    let _slot = slot().await;
+    let provider = Provider::start();
+    let app = provider.app().await;
+    let jane = Person::named("jane");
+    let token = || provider.okta_access_token(&jane).token();
+    app.with_access_token("okta", &token()).await.expect(200);
+    let userinfo = format!("/okta/{OKTA_DOMAIN}/oauth2/default/v1/userinfo");
+    assert!(provider.requests_to(&userinfo) > 0, "{:?}", provider.requests());
+    provider.breaks(&userinfo, Fault::Status(401));
+    app.with_access_token("okta", &token()).await.refused_token("rejected_by_provider");
+    provider.healed();
+    // What is good, but not for this, says less.
+    provider.breaks(&userinfo, Fault::Status(403));
+    app.with_access_token("okta", &token()).await.expect(200);
+}
+
+#[tokio::test]
 async fn what_an_org_server_says_of_its_token_decides() {
     let _slot = slot().await;
     let provider = Provider::start();
@@ -73,6 +91,8 @@ async fn what_an_org_server_says_of_its_token_decides() {
         ("inactive_token", good().info("active", false)),
         ("wrong_client", good().info("client_id", "another-app")),
         ("wrong_client", good().without("client_id")),
+        ("wrong_token_type", good().without("token_type")),
+        ("wrong_token_type", good().info("token_type", "N_A")),
         ("wrong_subject", good().userinfo("sub", "somebody-else")),
     ] {
         app.with_access_token("okta", &provider.grants(grant)).await.refused_token(reason);

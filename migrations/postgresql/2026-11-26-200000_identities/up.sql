@@ -42,3 +42,7 @@ CREATE TABLE oauth_codes (
     username_hint   text,
     expires_at      timestamptz NOT NULL
 );
+
+CREATE INDEX oauth_used_tokens_by_end ON oauth_used_tokens (expires_at);
+CREATE INDEX oauth_flows_by_end ON oauth_flows (expires_at);
+CREATE INDEX oauth_codes_by_end ON oauth_codes (expires_at);
