@@ -74,6 +74,11 @@ impl Endpoint {
         self.method.map_or_else(|| "*".to_owned(), |method| method().to_string())
     }
 
+    /// Whether the pattern fits more than one path.
+    pub(super) fn has_variables(&self) -> bool {
+        self.path.contains('{')
+    }
+
     fn route(&self) -> Route {
         let route = (self.handler)();
         let route = match self.method.map(|method| method()) {
@@ -98,14 +103,20 @@ impl Guard for MethodGuard {
     }
 }
 
-/// Mounts the endpoints that `belongs` picks: a resource for each path, with 405 and `Allow` for
-/// the methods that it does not have.
-pub(super) fn mount(cfg: &mut web::ServiceConfig, endpoints: &[Endpoint], belongs: impl Fn(&Endpoint) -> bool) {
+/// Mounts those of the endpoints below `prefix` that `belongs` picks: a resource for each path, with
+/// 405 and `Allow` for the methods that it does not have.
+pub(super) fn mount(
+    cfg: &mut web::ServiceConfig,
+    prefix: &str,
+    endpoints: &[Endpoint],
+    belongs: impl Fn(&Endpoint) -> bool,
+) {
     // Patterns without variables first: they are compared, the others are matched by regular
     // expressions, and the router tries them in this order. No two of ours fit the same path.
     let mut by_path: BTreeMap<(bool, &'static str), Vec<&Endpoint>> = BTreeMap::new();
     for endpoint in endpoints.iter().filter(|endpoint| belongs(endpoint)) {
-        by_path.entry((endpoint.path.contains('{'), endpoint.path)).or_default().push(endpoint);
+        let Some(path) = endpoint.path.strip_prefix(prefix) else { continue };
+        by_path.entry((endpoint.has_variables(), path)).or_default().push(endpoint);
     }
     for ((_, path), endpoints) in by_path {
         let allow = allowed_methods(&endpoints);

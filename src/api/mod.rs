@@ -92,15 +92,27 @@ pub fn naming() -> Naming {
     endpoint::naming(&endpoints())
 }
 
+/// What all public patterns with variables begin with.
+const SIGN_IN: &str = "/auth/oauth";
+
 /// Mounts the public endpoints, and behind a guard that lets nobody through
 /// without credentials all others, with whatever path or method.
 pub fn configure(cfg: &mut web::ServiceConfig) {
     let endpoints = endpoints();
-    endpoint::mount(cfg, &endpoints, |endpoint| endpoint.needs == Needs::Nothing);
+    let is_public = |endpoint: &Endpoint| endpoint.needs == Needs::Nothing;
+    endpoint::mount(cfg, "", &endpoints, |endpoint| is_public(endpoint) && !endpoint.has_variables());
+    // A scope is found by comparing: no guarded request pays for the patterns in it.
+    cfg.service(
+        web::scope(SIGN_IN)
+            .configure(|cfg| {
+                endpoint::mount(cfg, SIGN_IN, &endpoints, |endpoint| is_public(endpoint) && endpoint.has_variables());
+            })
+            .default_service(web::to(endpoint::not_found).wrap(require_authentication())),
+    );
     cfg.service(
         web::scope("")
             .wrap(require_authentication())
-            .configure(|cfg| endpoint::mount(cfg, &endpoints, |endpoint| endpoint.needs != Needs::Nothing))
+            .configure(|cfg| endpoint::mount(cfg, "", &endpoints, |endpoint| !is_public(endpoint)))
             .default_service(web::to(endpoint::not_found)),
     );
     // What no path is, as the `*` of `OPTIONS *`.
