@@ -48,6 +48,10 @@ pub enum ApiError {
     WrongPassword,
     /// A page of another origin than the allowed ones, or one that asks for more than it may.
     OriginNotAllowed,
+    /// The refresh token's cookie, or the wish for one, from a page of another origin or from no page.
+    CookieNotAllowed,
+    /// The account has no password that could be asked for again.
+    NoPassword,
     /// A `Host` that is no loopback name, without authentication.
     HostNotAllowed,
     /// Nothing there.
@@ -132,6 +136,8 @@ impl ApiError {
             Self::AccountDisabled => (StatusCode::FORBIDDEN, "account_disabled"),
             Self::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
             Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Self::CookieNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Self::NoPassword => (StatusCode::FORBIDDEN, "wrong_password"),
             Self::HostNotAllowed => (StatusCode::FORBIDDEN, "host_not_allowed"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -200,7 +206,7 @@ impl ApiError {
             Self::InvalidProviderToken(refusal) => refusal.message().into(),
             Self::AccountDisabled => "This account is disabled".into(),
             Self::AccountExists => {
-                "An account with this email exists: sign in there and link this provider account to it".into()
+                "This email belongs to another account here: sign in to that as before, and link this provider account to it".into()
             }
             Self::IdentityTaken => "This provider account is linked to another user".into(),
             Self::TooManyIdentities => "At most 20 provider accounts can be linked".into(),
@@ -217,6 +223,12 @@ impl ApiError {
             Self::ProviderUnavailable { provider, .. } => format!("Sign-in provider unavailable: {provider}"),
             Self::WrongPassword => "The current password is wrong".into(),
             Self::OriginNotAllowed => "This origin, method or header is not allowed by CORS_ALLOWED_ORIGINS".into(),
+            Self::CookieNotAllowed => {
+                "The refresh cookie is for pages of PUBLIC_URL's origin and of CORS_ALLOWED_ORIGINS: this request has \
+                 another Origin, or none"
+                    .into()
+            }
+            Self::NoPassword => "This account has no password: an administrator can set one".into(),
             Self::HostNotAllowed => "Without authentication only loopback hosts are served".into(),
             Self::MethodNotAllowed(_) => "Method not allowed".into(),
             Self::RequestTimeout => "The request body did not arrive in time".into(),

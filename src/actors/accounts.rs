@@ -284,6 +284,9 @@ impl Accounts {
         let new = self.acceptable(user.id, new, policy, None).await?;
         let credentials = self.store.find_credentials_of(user.id).await?;
         let checked = credentials.and_then(|credentials| credentials.password_hash);
+        if checked.is_none() {
+            return Err(ServiceError::NoPassword);
+        }
         if !self.passwords.verify(current, checked.clone()).await? {
             return Err(ServiceError::WrongPassword);
         }

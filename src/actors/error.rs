@@ -31,6 +31,9 @@ pub enum ServiceError {
     /// The present password, asked for again, is another one.
     #[error("wrong password")]
     WrongPassword,
+    /// There is no password that could be asked for again.
+    #[error("no password")]
+    NoPassword,
     /// Somebody has this username.
     #[error("the username is taken")]
     UsernameTaken,

@@ -277,7 +277,8 @@ fn presented(
 ///
 /// **Permissions**: any user.
 #[utoipa::path(post, path = "/auth/logout", tag = "Authentication", request_body = Option<RefreshRequest>,
-    responses((status = 204, description = "The session has ended"),
+    responses((status = 403, description = "`origin_not_allowed`: the cookie was sent by another site's page"),
+        (status = 204, description = "The session has ended"),
         (status = 401, description = "`not_authenticated`, `token_expired`, `token_revoked`, `token_invalid`: also where the refresh token is another user's")))]
 async fn logout(
     request: HttpRequest,

@@ -68,7 +68,7 @@ pub(super) struct IdentityList {
     limit: u32,
     /// None were left out before them.
     offset: u64,
-    /// No others follow.
+    /// Always false: these are all.
     has_more: bool,
     /// Null: these are all.
     next_cursor: Option<String>,

@@ -109,7 +109,7 @@ pub(super) fn note_reason(request: &HttpRequest, provider: Provider, reason: &'s
     responses((status = 200, description = "A pair of tokens", body = TokenResponse),
         (status = 401, description = "`invalid_provider_token`, with its reason"),
         (status = 403, description = "`account_disabled`, `registration_disabled`, `origin_not_allowed`"),
-        (status = 409, description = "`account_exists`: the address is a local account's, which has to link this one"),
+        (status = 409, description = "`account_exists`: the address belongs to another account here, which has to link this one"),
         (status = 422, description = "`unknown_provider`, `provider_not_configured`"),
         (status = 503, description = "`provider_unavailable`")))]
 async fn login(

@@ -51,10 +51,10 @@ pub(super) fn is_in(request: &HttpRequest) -> bool {
 /// The refresh token of the request's cookie, where there is one.
 ///
 /// # Errors
-/// `OriginNotAllowed`: there is one, and another site's page, or no page, sent it.
+/// `CookieNotAllowed`: there is one, and another site's page, or no page, sent it.
 pub(super) fn read(request: &HttpRequest, settings: &ApiSettings) -> Result<Option<SecretString>, ApiError> {
     if is_in(request) && !is_of_allowed_page(request, settings) {
-        return Err(ApiError::OriginNotAllowed);
+        return Err(ApiError::CookieNotAllowed);
     }
     Ok(cookies::find(request, NAME).map(|token| token.to_owned().into()))
 }
@@ -62,11 +62,11 @@ pub(super) fn read(request: &HttpRequest, settings: &ApiSettings) -> Result<Opti
 /// Whether a sign-in may set one: else another site's form would sign its visitors in as somebody else.
 ///
 /// # Errors
-/// `OriginNotAllowed`: a browser asks, and for another site's page.
+/// `CookieNotAllowed`: a browser asks, and for another site's page.
 pub(super) fn check_sign_in(request: &HttpRequest, settings: &ApiSettings, use_cookie: bool) -> Result<(), ApiError> {
     let is_browser = request.headers().contains_key(header::ORIGIN) || request.headers().contains_key(FETCH_SITE);
     if use_cookie && is_browser && !is_of_allowed_page(request, settings) {
-        return Err(ApiError::OriginNotAllowed);
+        return Err(ApiError::CookieNotAllowed);
     }
     Ok(())
 }

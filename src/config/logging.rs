@@ -11,7 +11,7 @@ const DEFAULT: &str = "info,actix_http=off,actix_web_prom=error";
 /// # Errors
 /// `RUST_LOG` can't be read, or `.env` can't.
 pub fn start_logging() -> Result<(), ConfigError> {
-    super::load_dotenv()?;
+    super::dotenv::load()?;
     let filters = super::environment("RUST_LOG")?.filter(|text| !text.trim().is_empty());
     let filters = filters.as_deref().unwrap_or(DEFAULT);
     if env_filter::Builder::new().try_parse(filters).is_err() {

@@ -3,6 +3,7 @@
 //! Each layer has its own settings; here they are read, each within its bounds.
 //! Whatever can't be read, is unsafe or half set stops the start.
 
+mod dotenv;
 mod error;
 mod logging;
 mod providers;
@@ -103,7 +104,7 @@ impl Config {
     /// # Errors
     /// The first variable that can't be used.
     pub fn from_env() -> Result<Self, ConfigError> {
-        load_dotenv()?;
+        dotenv::load()?;
         check_text()?;
         Self::from_vars(&|name| std::env::var(name).ok())
     }
@@ -113,7 +114,7 @@ impl Config {
     /// # Errors
     /// The first variable that can't be used.
     pub fn check_env() -> Result<Self, ConfigError> {
-        load_dotenv()?;
+        dotenv::load()?;
         check_text()?;
         Self::read(&|name| std::env::var(name).ok(), true)
     }
@@ -177,16 +178,6 @@ fn environment(name: &str) -> Result<Option<String>, ConfigError> {
 
 fn check_text() -> Result<(), ConfigError> {
     VARIABLES.iter().try_for_each(|variable| environment(variable.name).map(drop))
-}
-
-/// Of the working directory alone: whoever may write to a folder above it does not configure the service.
-fn load_dotenv() -> Result<(), ConfigError> {
-    match dotenvy::from_path(".env") {
-        Ok(_) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
-        // The error would repeat the line, and a line may be a secret.
-        Err(_) => Err(ConfigError::new(".env", "a line is not NAME=value: quote values with blanks or #")),
-    }
 }
 
 fn cores() -> usize {

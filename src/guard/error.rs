@@ -67,6 +67,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::TokenReuse { .. } => Self::TokenRevoked,
             ServiceError::InvalidCredentials => Self::InvalidCredentials,
             ServiceError::WrongPassword => Self::WrongPassword,
+            ServiceError::NoPassword => Self::NoPassword,
             ServiceError::UsernameTaken => Self::UsernameTaken,
             ServiceError::EmailTaken => Self::EmailTaken,
             ServiceError::NoSuchUser => Self::NotFound("No such user"),
