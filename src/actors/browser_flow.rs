@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::{constant_time, digest, rand};
+use aws_lc_rs::{constant_time, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
@@ -74,7 +74,7 @@ pub fn is_random_text(text: &str) -> bool {
 }
 
 fn challenge_of(verifier: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()))
+    URL_SAFE_NO_PAD.encode(hash_token(verifier).0)
 }
 
 impl Identities {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::token::SignIn;
 use super::{ServiceError, ServiceResult, TokenPair, Tokens};
-use crate::domain::{Identity, IdentityError, IdentityId, Provider, ProviderIdentity, RoleName, UserId};
+use crate::domain::{Identity, IdentityError, IdentityId, ProviderIdentity, RoleName, UserId};
 use crate::oidc::{Credential, Once, Providers, Verified};
 use crate::store::{Checked, IdentityOrigin, OnceToken, ProviderSignIn, Store};
 
@@ -61,11 +61,6 @@ impl Identities {
     /// On the store, the tokens and the providers.
     pub fn new(store: Store, tokens: Tokens, providers: Providers, settings: IdentitySettings) -> Self {
         Self { store, tokens, providers, settings: Arc::new(settings) }
-    }
-
-    /// Whether a provider is set up.
-    pub fn is_configured(&self, provider: Provider) -> bool {
-        self.providers.is_configured(provider)
     }
 
     /// Whom a provider's token is of.

@@ -231,7 +231,7 @@ impl Algorithm {
     }
 }
 
-/// The SHA-256 of a refresh token.
+/// The SHA-256 of a refresh token, or of another secret in its place.
 pub(super) fn hash_token(token: &str) -> TokenHash {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());

@@ -96,20 +96,24 @@ async fn sign_in<C: Statements + IdentityStatements>(
         return known(holder);
     }
     let owner = match &identity.email {
-        Some(email) => conn.find_address_owner(email.key()).await?,
+        Some(email) => conn.find_credentials(email.key().to_owned()).await?,
         None => None,
     };
     let id = IdentityId::generate();
     let mut ended = Vec::new();
     let (user_id, username, origin) = match owner {
         // What another provider has made is nobody's to join: who verified its address is that provider's word.
-        Some(owner) if sign_in.is_link_by_email_enabled && owner.is_verified && owner.has_password => {
-            if !owner.is_active {
+        Some(owner) if sign_in.is_link_by_email_enabled && owner.password_hash.is_some() => {
+            let user = conn.find_user(owner.user_id).await?.ok_or(StoreError::NoSuchUser)?;
+            if !user.email_verified {
+                return Err(IdentityError::AccountExists.into());
+            }
+            if !user.is_active {
                 return Err(IdentityError::AccountDisabled.into());
             }
             // Whoever is signed in there by now may be somebody else.
-            ended = end_in_order(conn, owner.user, SessionEnd::All).await?;
-            (owner.user, owner.username, IdentityOrigin::Linked)
+            ended = end_in_order(conn, user.id, SessionEnd::All).await?;
+            (user.id, user.username.to_string(), IdentityOrigin::Linked)
         }
         Some(_) => return Err(IdentityError::AccountExists.into()),
         None => {
@@ -135,7 +139,7 @@ async fn register<C: Statements + IdentityStatements>(
     let hint = hint.unwrap_or(identity.provider.as_str());
     let hint = hint.split('@').next().unwrap_or_default();
     for username in username_candidates(hint, id) {
-        if conn.has_username(username.key()).await? {
+        if conn.find_credentials(username.key()).await?.is_some() {
             continue;
         }
         let name = username.as_str().to_owned();

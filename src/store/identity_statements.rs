@@ -44,21 +44,9 @@ pub(super) struct Holder {
     pub(super) is_active: bool,
 }
 
-/// A local account, as one that is found by its address.
-pub(super) struct AddressOwner {
-    pub(super) user: UserId,
-    pub(super) username: String,
-    pub(super) is_verified: bool,
-    pub(super) has_password: bool,
-    pub(super) is_active: bool,
-}
-
 /// The statements about linked accounts, compiled for each database.
 pub(super) trait IdentityStatements: Send {
     fn find_holder(&mut self, issuer: &str, subject: &str) -> impl Future<Output = QueryResult<Option<Holder>>> + Send;
-    fn find_address_owner(&mut self, email_key: &str)
-    -> impl Future<Output = QueryResult<Option<AddressOwner>>> + Send;
-    fn has_username(&mut self, key: String) -> impl Future<Output = QueryResult<bool>> + Send;
     fn insert_identity(
         &mut self,
         id: IdentityId,
@@ -94,33 +82,6 @@ macro_rules! identity_statements {
                     username,
                     is_active,
                 }))
-            }
-
-            async fn find_address_owner(&mut self, email_key: &str) -> QueryResult<Option<AddressOwner>> {
-                let found = users::table
-                    .filter(users::email_key.eq(email_key.to_owned()))
-                    .select((
-                        users::id,
-                        users::username,
-                        users::email_verified,
-                        users::password_hash.is_not_null(),
-                        users::is_active,
-                    ))
-                    .first::<(DbId, String, bool, bool, bool)>(self)
-                    .await
-                    .optional()?;
-                Ok(found.map(|(user, username, is_verified, has_password, is_active)| AddressOwner {
-                    user: user.into(),
-                    username,
-                    is_verified,
-                    has_password,
-                    is_active,
-                }))
-            }
-
-            async fn has_username(&mut self, key: String) -> QueryResult<bool> {
-                let found = users::table.filter(users::username_key.eq(key)).select(users::id);
-                diesel::select(diesel::dsl::exists(found)).get_result(self).await
             }
 
             async fn insert_identity(
