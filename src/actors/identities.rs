@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::token::SignIn;
 use super::{ServiceError, ServiceResult, TokenPair, Tokens};
-use crate::domain::{Identity, IdentityError, IdentityId, ProviderIdentity, RoleName, UserId};
+use crate::domain::{Identity, IdentityError, IdentityId, ProviderIdentity, RoleName, SessionEnd, UserId};
 use crate::oidc::{Credential, Once, Providers, Verified};
 use crate::store::{Checked, IdentityOrigin, OnceToken, ProviderSignIn, Store};
 
@@ -112,12 +112,14 @@ impl Identities {
         Ok(self.store.link_identity(user, verified.identity, once, self.tokens.now()).await?)
     }
 
-    /// Unlinks one of a user's accounts, where another way to sign in is left.
+    /// Unlinks one of a user's accounts, where another way to sign in is left, and ends sessions of the user.
     ///
     /// # Errors
     /// [`IdentityError`], or the database is away.
-    pub async fn unlink(&self, user: UserId, id: IdentityId) -> ServiceResult<Identity> {
-        Ok(self.store.unlink_identity(user, id).await?)
+    pub async fn unlink(&self, user: UserId, id: IdentityId, ends: SessionEnd) -> ServiceResult<Identity> {
+        let (gone, ended) = self.store.unlink_identity(user, id, ends).await?;
+        self.tokens.forget_sessions(ended).await?;
+        Ok(gone)
     }
 
     /// A user's accounts, oldest first.

@@ -139,10 +139,8 @@ async fn unlink(
     path: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id: IdentityId = path.parse().map_err(|_| ApiError::NotFound("No such identity"))?;
-    let gone = services.identities.unlink(principal.id(), id).await?;
-    // Whoever had it may be signed in by it.
     let others = principal.session().map_or(SessionEnd::All, SessionEnd::AllBut);
-    services.tokens.end_sessions(principal.id(), others).await?;
+    let gone = services.identities.unlink(principal.id(), id, others).await?;
     AuditNote::on(&request, |note| {
         note.metadata("provider", gone.provider.as_str())
             .metadata("issuer", gone.issuer)

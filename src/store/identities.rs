@@ -195,7 +195,8 @@ async fn unlink<C: Statements + IdentityStatements>(
     conn: &mut C,
     user: UserId,
     id: IdentityId,
-) -> StoreResult<Identity> {
+    ends: SessionEnd,
+) -> StoreResult<(Identity, Vec<SessionId>)> {
     // Two at once would each leave the other.
     conn.lock_user(user).await?;
     let gone = conn.delete_identity(user, id).await?.ok_or(IdentityError::Unknown)?;
@@ -204,7 +205,10 @@ async fn unlink<C: Statements + IdentityStatements>(
     if !has_password && conn.list_identities(user).await?.is_empty() {
         return Err(IdentityError::LastCredential.into());
     }
-    Ok(gone)
+    // Whoever had it may be signed in by it.
+    let ended = end_in_order(conn, user, ends).await?;
+    conn.note_ended(&ended).await?;
+    Ok((gone, ended))
 }
 
 impl Store {
@@ -243,13 +247,19 @@ impl Store {
         self.pools.run(async move { transaction!(pools, |conn| link(conn, user, &identity, once, now)) }).await
     }
 
-    /// Unlinks an account at a provider, where another way to sign in is left.
+    /// Unlinks an account at a provider, where another way to sign in is left, and ends sessions of the user;
+    /// gives both.
     ///
     /// # Errors
     /// [`IdentityError`], `Unavailable`.
-    pub async fn unlink_identity(&self, user: UserId, id: IdentityId) -> StoreResult<Identity> {
+    pub async fn unlink_identity(
+        &self,
+        user: UserId,
+        id: IdentityId,
+        ends: SessionEnd,
+    ) -> StoreResult<(Identity, Vec<SessionId>)> {
         let pools = self.pools.clone();
-        self.pools.run(async move { transaction!(pools, |conn| unlink(conn, user, id)) }).await
+        self.pools.run(async move { transaction!(pools, |conn| unlink(conn, user, id, ends)) }).await
     }
 
     /// The accounts at providers of a user, oldest first.
